@@ -1,0 +1,107 @@
+"""What one run in virtual time knows about itself.
+
+A run ends when its function ends. One that cannot end is *given up*: its
+scope is cancelled, once, with a reason. The scope itself has no deadline, so
+that code inside which asks how long it may take still hears "for ever".
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
+
+import anyio
+import anyio.to_thread
+
+from resilient.testing import _tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import AsyncGeneratorType
+
+
+PATIENCE = 1.0
+"""Real seconds for which the clock stands still when only a worker thread works."""
+
+
+class Stuck(AssertionError):
+    """A run in virtual time that could not go on, with the reason.
+
+    Either everything waited and nothing within the horizon would have ended
+    the wait, or it waited too long for a worker thread, whose time is real.
+    """
+
+
+class Run:
+    """One run: its scope, the tasks that were there before it, what was opened since."""
+
+    def __init__(self, horizon: float) -> None:
+        self.horizon = horizon
+        self.reason: str | None = None
+        self.scope = anyio.CancelScope()
+        self.tasks_before = _tasks.alive()
+        self.generators: WeakSet[AsyncGeneratorType[Any, Any]] = WeakSet()
+        self.dropped: list[str] = []
+        self._limiter = anyio.to_thread.current_default_thread_limiter()
+
+    def past_horizon(self) -> None:
+        """Give up: the horizon is reached and the function has not ended."""
+        self._give_up(f"still waiting after {self.horizon:.6g} virtual seconds")
+
+    def waits_for_thread(self) -> None:
+        """Give up: everything waits for a thread, and patience is at an end."""
+        self._give_up(
+            f"a worker thread is at work and everything has waited {PATIENCE:g} real s for it:"
+            " put something in its place that uses no thread"
+        )
+
+    @property
+    def patience(self) -> float:
+        """How long a run waits, in real seconds, for its threads."""
+        return PATIENCE
+
+    def busy_threads(self) -> int:
+        """Count the worker threads at work, as far as the default limiter knows them."""
+        return int(self._limiter.borrowed_tokens)
+
+    @contextmanager
+    def current(self) -> Generator[None]:
+        """Be the current run, and note each async generator that is started."""
+        hooks = sys.get_asyncgen_hooks()
+
+        def started(generator: AsyncGeneratorType[Any, Any]) -> None:
+            self.generators.add(generator)
+            if hooks.firstiter is not None:
+                hooks.firstiter(generator)
+
+        def dropped(generator: AsyncGeneratorType[Any, Any]) -> None:
+            self.dropped.append(generator.__qualname__)
+            if hooks.finalizer is not None:
+                hooks.finalizer(generator)
+
+        token = _current.set(self)
+        sys.set_asyncgen_hooks(cast("Any", started), cast("Any", dropped))
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            _current.reset(token)
+
+    def _give_up(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self.scope.cancel()
+
+
+_current: ContextVar[Run] = ContextVar("resilient.testing.run")
+
+
+def current_run() -> Run:
+    """Return the run that this code is part of."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError("this code does not run inside virtual_time()") from None

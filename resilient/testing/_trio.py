@@ -1,0 +1,88 @@
+"""The trio half of virtual time: trio's own mock clock, one for each run.
+
+The clock jumps by itself when every task waits. What it does not do is notice
+that a task waits for a thread, or that no timer is left at all: an instrument
+looks for both.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import outcome
+import trio
+import trio.testing
+
+from resilient.testing import _tasks
+from resilient.testing._run import Run, Stuck
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override  # anyio needs it as well
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+
+def run(main: Callable[[Run, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float) -> T:
+    """Run `main` under a fresh mock clock that starts at 0."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+
+    async def begin() -> T:
+        this = Run(horizon)
+
+        async def alarm() -> None:
+            await trio.sleep_until(horizon)
+            this.past_horizon()
+
+        # A system task ends with the run, and its timer is the last one to be due.
+        this.tasks_before.add(trio.lowlevel.spawn_system_task(alarm))
+        watch = _Watch(this, clock, trio.lowlevel.current_task())
+        trio.lowlevel.add_instrument(watch)
+        try:
+            return await main(this, clock.current_time)
+        finally:
+            trio.lowlevel.remove_instrument(watch)
+
+    return trio.run(begin, clock=clock)
+
+
+class _Watch(trio.abc.Instrument):
+    """Ends a run that the clock alone would jump over, or leave hanging."""
+
+    def __init__(self, run: Run, clock: trio.testing.MockClock, main: trio.lowlevel.Task) -> None:
+        self._run = run
+        self._clock = clock
+        self._main = main
+        self._time = 0.0
+
+    @override
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        # While a thread works, the clock holds still for as long as patience lasts.
+        patience = self._run.patience if self._run.busy_threads() else 0.0
+        if patience != self._clock.autojump_threshold:
+            self._clock.autojump_threshold = patience
+
+    @override
+    def before_io_wait(self, timeout: float) -> None:
+        now = self._clock.current_time()
+        jumped, self._time = now > self._time, now
+        busy = self._run.busy_threads()
+        if jumped and busy:
+            self._run.waits_for_thread()
+        elif self._run.reason is not None and not busy:
+            self._release(self._run.reason)
+
+    def _release(self, reason: str) -> None:
+        """Raise in the tasks that wait behind a shield, if nothing else is left to wait for."""
+        now = trio.lowlevel.current_statistics()
+        if now.tasks_runnable or now.seconds_to_next_deadline < math.inf:
+            return
+        for task in _tasks.below(self._main):
+            if not task.child_nurseries:
+                trio.lowlevel.reschedule(task, outcome.Error(Stuck(reason)))

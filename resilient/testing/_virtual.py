@@ -1,0 +1,128 @@
+"""Virtual time: each run has a fresh loop, whose clock starts at 0 and jumps.
+
+The clock stands still while anything can run. When everything waits, it jumps
+to the earliest timer, so a sleep of 49 hours takes no time and ends at the
+exact instant. The loop's own time, `anyio.current_time()` and the library's
+Clock are one number; the library's Random is seeded. A run that would wait for
+ever ends at the horizon with `Stuck`, on both backends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, cast
+
+from resilient._runtime.clock import runtime
+from resilient.testing import _asyncio
+from resilient.testing._leftovers import leftovers
+from resilient.testing._run import Run, Stuck
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Backend = Literal["asyncio", "trio"]
+
+
+def virtual_time(
+    fn: Callable[[Unpack[Ts]], Awaitable[T]],
+    /,
+    *args: *Ts,
+    backend: Backend = "asyncio",
+    horizon: float = 1e6,
+    seed: int = 0,
+    check_leftovers: bool = False,
+) -> T:
+    """Run an async function in virtual time and return what it returns.
+
+    Inside, every clock reads 0 at first and jumps whenever everything waits:
+    sleeps and deadlines of asyncio, trio and anyio, and all waits and limits
+    of this library. The library's random source is `Random(seed)`.
+
+    A run that is not over after `horizon` virtual seconds raises `Stuck`; so
+    does one that waits for a worker thread for more than a real second: the
+    clock stands still meanwhile, because a thread's time is not virtual. Nor
+    is that of other machines: a socket is safe only if its other end is in
+    the same run.
+
+    With `check_leftovers`, an `AssertionError` names what the function left
+    running, armed or open (see `leftovers`).
+
+    >>> async def nap() -> float:
+    ...     await anyio.sleep(3600)
+    ...     return anyio.current_time()
+    >>> virtual_time(nap)
+    3600.0
+    """
+    if not 0 < horizon < math.inf:
+        raise ValueError(f"horizon must be a finite number of seconds > 0, not {horizon!r}")
+    run = _runner(backend)
+
+    async def main(this: Run, clock: Callable[[], float]) -> T:
+        here = runtime()
+        here.clock = clock
+        here.random = random.Random(seed)
+        try:
+            with this.current(), this.scope:
+                return await _checked(fn(*args)) if check_leftovers else await fn(*args)
+        finally:
+            # Whatever the cancelled function made of it: it did not end in time.
+            if this.reason is not None:
+                raise Stuck(this.reason)
+        raise AssertionError  # the scope swallows nothing but its own cancellation
+
+    result: T = run(main, horizon)
+    return result
+
+
+async def _checked(call: Awaitable[T]) -> T:
+    try:
+        result = await call
+    except AssertionError:
+        raise  # a test that failed half-way leaves things behind, and has a better reason
+    except Exception as exc:
+        _refuse_leftovers(exc)
+        raise
+    _refuse_leftovers(None)
+    return result
+
+
+def _refuse_leftovers(cause: Exception | None) -> None:
+    left = leftovers()
+    if left:
+        raise AssertionError("the function left behind: " + "; ".join(left)) from cause
+
+
+def _runner(backend: str) -> Any:  # noqa: ANN401 - the same signature twice
+    if backend not in ("asyncio", "trio"):
+        raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
+    _refuse_running_loop()
+    if backend == "asyncio":
+        return _asyncio.run
+    try:
+        from resilient.testing import _trio  # noqa: PLC0415 - trio may be absent
+    except ImportError as exc:
+        raise ImportError(
+            "backend='trio' needs trio: pip install 'resilient-policies[testing]'"
+        ) from exc
+    return _trio.run
+
+
+def _refuse_running_loop() -> None:
+    trio = cast("Any", sys.modules.get("trio"))
+    try:
+        asyncio.get_running_loop()
+        running = "asyncio"
+    except RuntimeError:
+        if trio is None or not trio.lowlevel.in_trio_run():
+            return
+        running = "trio"
+    raise RuntimeError(
+        f"virtual_time() starts a loop of its own, and {running} is running in this thread already:"
+        " call it from a plain function (in a test: `def`, not `async def`), or in a worker"
+        " thread with anyio.to_thread.run_sync()"
+    )
