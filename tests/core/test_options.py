@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import math
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from resilient._core import options
 from resilient._core.options import choice, number, seconds, share, shown, text, whole
 
 if TYPE_CHECKING:
@@ -165,8 +162,3 @@ def test_a_class_is_named_with_its_article() -> None:
     """The article fits the name of the class."""
     assert (shown(OSError()), shown([])) == ("an OSError", "a list")
     assert shown(timedelta(seconds=-2)) == "a timedelta of -2 s"
-
-
-def test_the_examples_are_true() -> None:
-    """Every example in the docstrings gives what it shows."""
-    assert doctest.testmod(sys.modules[options.__name__]).failed == 0
