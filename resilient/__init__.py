@@ -1,0 +1,77 @@
+"""Make any async function survive a bad day.
+
+Retry, timeout and fallback, as decorators or as a stack; one engine on asyncio
+and trio; a span for every attempt.
+"""
+
+from __future__ import annotations
+
+from resilient._core.backoff import constant, exponential, fibonacci, linear
+from resilient._core.conditions import not_a_bug
+from resilient._core.faults import Fault
+from resilient._core.outcome import Attempt, Outcome
+from resilient._core.transient import transient, unsent
+from resilient._decorators import (
+    Pipeline,
+    explain,
+    fallback,
+    pipeline_of,
+    retry,
+    stack,
+    standard,
+    timeout,
+)
+from resilient._manager import FallbackManager, Target, manager_of
+from resilient._runtime.budgets import RetryBudget
+from resilient._runtime.call import current_call, remaining
+from resilient._value import value
+from resilient.errors import (
+    AllTargetsFailed,
+    PolicyOrderWarning,
+    Rejected,
+    ResilientError,
+    Skipped,
+    TimedOut,
+    Unacceptable,
+)
+
+__all__ = (
+    "AllTargetsFailed",
+    "Attempt",
+    "constant",
+    "current_call",
+    "explain",
+    "exponential",
+    "fallback",
+    "FallbackManager",
+    "Fault",
+    "fibonacci",
+    "linear",
+    "manager_of",
+    "not_a_bug",
+    "Outcome",
+    "Pipeline",
+    "pipeline_of",
+    "PolicyOrderWarning",
+    "Rejected",
+    "remaining",
+    "ResilientError",
+    "retry",
+    "RetryBudget",
+    "Skipped",
+    "stack",
+    "standard",
+    "Target",
+    "TimedOut",
+    "timeout",
+    "transient",
+    "Unacceptable",
+    "unsent",
+    "value",
+)
+
+for _name in __all__:
+    _it = globals()[_name]
+    if getattr(_it, "__module__", "").startswith("resilient._") and hasattr(_it, "__qualname__"):
+        _it.__module__ = __name__
+del _name, _it

@@ -1,0 +1,196 @@
+"""What the drivers report: one small object a fact, past tense.
+
+Events carry names, numbers and, for the length of the callback only, the
+exception. Never an argument, a result or an item. `at` is an instant of the
+Clock in seconds. They are slotted and not frozen, because a frozen one costs
+three times as much to make; nobody may change one.
+
+Two facts hold on every path, cancellation included: each `AttemptStarted` has
+exactly one `AttemptEnded`, and each `CallStarted` exactly one `CallEnded`,
+which is the last event of its call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from resilient._core.outcome import Disposition, Kind, Verdict
+
+CallOutcome = Literal["success", "fallback", "degraded", "failure", "rejected", "cancelled"]
+RetryResult = Literal[
+    "first_try",
+    "recovered",
+    "exhausted",
+    "not_retryable",
+    "deadline",
+    "budget",
+    "rejected",
+    "cancelled",
+]
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that happened in a call; `at` is when, in seconds of the Clock."""
+
+    at: float
+
+
+@dataclass(slots=True)
+class CallStarted(Event):
+    """A guarded call began."""
+
+
+@dataclass(slots=True)
+class AttemptStarted(Event):
+    """A target is about to be called."""
+
+    number: int
+    on_target: int
+    kind: Kind
+    target: str
+    target_index: int
+
+
+@dataclass(slots=True)
+class AttemptEnded(Event):
+    """An attempt has ended and what happens next is decided.
+
+    Emitted at the decision (`at`), which may be later than the attempt's own
+    end (`ended`) by what predicates took; nothing is awaited in between.
+    """
+
+    number: int
+    on_target: int
+    target: str
+    target_index: int
+    verdict: Verdict
+    disposition: Disposition
+    started: float
+    ended: float
+    error: BaseException | None = None
+    unacceptable: bool = False
+    wait: float | None = None
+    wait_source: str | None = None
+    hint_source: str | None = None
+    timeout: float | None = None
+    timeout_limit: str | None = None
+    overrun: float | None = None
+
+
+@dataclass(slots=True)
+class RetryScheduled(Event):
+    """Another attempt will be made after `wait` seconds; `number` is the attempt that failed."""
+
+    number: int
+    attempts: int | None
+    wait: float
+    source: str
+    error: Exception | None
+
+
+@dataclass(slots=True)
+class RetryStopped(Event):
+    """No further attempt will be made here; `result` says why.
+
+    `number` is the attempt that failed last. `leaves` tells whether the error
+    leaves the call (nothing stands outside that might still answer).
+    """
+
+    number: int
+    result: RetryResult
+    error: Exception | None
+    leaves: bool
+
+
+@dataclass(slots=True)
+class BudgetRefused(Event):
+    """A retry budget had no token left."""
+
+    budget: str
+    number: int
+
+
+@dataclass(slots=True)
+class TimeoutFired(Event):
+    """One of our limits expired and its scope was left with `TimedOut`."""
+
+    limit: str
+    after: float
+    number: int
+
+
+@dataclass(slots=True)
+class TimeoutOverrun(Event):
+    """Code swallowed our cancellation and came back `overrun` seconds after its limit."""
+
+    limit: str
+    after: float
+    overrun: float
+    number: int
+
+
+@dataclass(slots=True)
+class TargetSkipped(Event):
+    """A fallback target was not asked."""
+
+    target: str
+    target_index: int
+    reason: str
+    scope: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(slots=True)
+class FellBack(Event):
+    """The chain moved on from a failed target to the next one."""
+
+    from_target: str
+    to_target: str
+    error: Exception | None
+
+
+@dataclass(slots=True)
+class BugServed(Event):
+    """A target failed with what looks like a bug, and another one answered for it.
+
+    Emitted once per target and class of error; `file` and `line` are where it
+    was raised, `count` how often that has happened so far.
+    """
+
+    target: str
+    error_type: str
+    file: str
+    line: int
+    count: int
+
+
+@dataclass(slots=True)
+class Degraded(Event):
+    """No target answered; the `degrade=` value is returned."""
+
+
+@dataclass(slots=True)
+class CallRejected(Event):
+    """A policy refused: the target was not called."""
+
+    policy: str
+    retry_after: float | None
+    error: Exception | None
+    enforced: bool = True
+
+
+@dataclass(slots=True)
+class CallEnded(Event):
+    """A guarded call is over; always its last event."""
+
+    outcome: CallOutcome
+    attempts: int
+    elapsed: float
+    error: BaseException | None
+    retry_result: RetryResult | None = None
+    waited: float = 0.0
+    target: str | None = None
+    target_index: int | None = None

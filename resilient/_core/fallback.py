@@ -1,0 +1,237 @@
+"""Which target is asked next, and what it means when none answered.
+
+A chain is walked once, forwards. After each failure the cursor is told what
+is known about it (a `Fault`) and condemns what failed: a scope is one thing
+that several targets depend on, such as a host or a key, so whoever shares the
+condemned one need not be asked. A skipped target is recorded with its reason:
+"why was nobody called?" always has an answer.
+
+Rule 1: only an error of the target moves the chain on. What ends it (an error
+that `on=` does not cover, a fault of the request itself) is never degraded.
+
+Rule 2: if one target failed and the others were not asked because of that
+very failure, its error is the answer: the group would only hide it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
+
+from resilient._core.outcome import SkippedTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resilient._core.conditions import Condition, ResultCondition
+    from resilient._core.faults import Fault
+
+    Blocked = Mapping[tuple[str, str], float]
+    """Until when, in seconds of the Clock, a (scope, key) is not asked."""
+
+Raises = Literal["group", "first", "last"]
+
+REQUEST = "request"
+"""The scope of a fault that no other target could cure: the request itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSpec:
+    """What the chain knows of a target: a name, what it depends on, how long it may need."""
+
+    name: str
+    scopes: Mapping[str, str] = field(default_factory=dict[str, str])
+    seconds: float = inf
+    enabled: bool | Callable[[], bool] = True
+
+    def block_keys(self) -> list[tuple[str, str]]:
+        """Return everything under which this target can be blocked."""
+        return [("target", self.name), *self.scopes.items()]
+
+    def is_enabled(self) -> bool:
+        """Ask whether the target takes part just now."""
+        return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackPolicy:
+    """A chain of targets and the rules by which it is walked."""
+
+    targets: tuple[TargetSpec, ...]
+    on: Condition | None = None
+    """Which errors move on; `None` means every `Exception`."""
+    on_result: ResultCondition | None = None
+    routes: tuple[tuple[type[Exception], frozenset[str]], ...] = ()
+    deadline: float = inf
+    reserve: float | None = None
+    switch_after: float = 3.0
+    trip_for: float = 30.0
+    degrade: Any = None
+    raises: Raises = "group"
+
+    def limit(self, index: int, left: float) -> float:
+        """Return the seconds that target `index` may take of the `left` ones.
+
+        Each later target keeps its reserve: by default the time that it may
+        need, and never more than an equal share of the deadline.
+        """
+        kept = sum(self._reserved(target) for target in self.targets[index + 1 :])
+        # A chain with too little left for all is for the target whose turn it is.
+        return left - kept if left > kept else left
+
+    def _reserved(self, target: TargetSpec) -> float:
+        if self.reserve is not None:
+            return self.reserve
+        return min(target.seconds, self.deadline / len(self.targets))
+
+    def blocks(self, index: int, fault: Fault | None) -> dict[tuple[str, str], float]:
+        """Return what this failure blocks for later calls, with the seconds it does."""
+        if fault is None:
+            return {}
+        target = self.targets[index]
+        found: dict[tuple[str, str], float] = {}
+        hint = fault.retry_after
+        if hint is not None and (fault.health == "cooldown" or hint > self.switch_after):
+            found["target", target.name] = hint
+        if fault.health == "trip":
+            scope = fault.scope
+            key = target.scopes.get(scope) if scope is not None else None
+            where = ("target", target.name) if scope is None or key is None else (scope, key)
+            found[where] = self.trip_for
+        return found
+
+
+@dataclass(slots=True)
+class Failure:
+    """A target that failed or refused, with its error while the call lasts."""
+
+    index: int
+    error: Exception
+    rejected: bool
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where one call stands in its chain.
+
+    `ended` says why nothing further is asked or degraded: the fault was in
+    the `"request"`, or `"on"` does not cover the error.
+    """
+
+    policy: FallbackPolicy
+    failures: list[Failure] = field(default_factory=list[Failure])
+    skipped: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
+    ended: Literal["request", "on"] | None = None
+    _next: int = 0
+    _condemned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _allowed: frozenset[str] | None = None
+    # How many of the skips a failure of this very call has caused.
+    _owed: int = 0
+
+    def advance(self, now: float, blocked: Blocked, left: float) -> int | None:
+        """Move to the next target that may be asked; record those that may not."""
+        while self._next < len(self.policy.targets):
+            index = self._next
+            self._next += 1
+            skip = self._skip(index, now, blocked, left)
+            if skip is None:
+                return index
+            self.skipped.append(skip)
+            self._owed += self._is_owed(index)
+        return None
+
+    def peek(self, now: float, blocked: Blocked, left: float) -> int | None:
+        """Return the target that `advance` would move to."""
+        for index in range(self._next, len(self.policy.targets)):
+            if self._skip(index, now, blocked, left) is None:
+                return index
+        return None
+
+    def failed(
+        self, index: int, error: Exception, fault: Fault | None, *, covered: bool, rejected: bool
+    ) -> None:
+        """Learn from the failure of target `index`; `covered` says whether `on=` moves on.
+
+        A refusal condemns nothing: nobody has heard from the target.
+        """
+        self._next = index + 1
+        self.failures.append(Failure(index, error, rejected))
+        if fault is not None and fault.scope == REQUEST:
+            self.ended = "request"
+        elif not covered:
+            self.ended = "on"
+        self._condemned |= self._condemns(index, fault)
+        for kind, names in self.policy.routes:
+            if isinstance(error, kind):
+                self._allowed = names
+                break
+
+    def has_later(self, index: int, fault: Fault | None, now: float, blocked: Blocked) -> bool:
+        """Tell whether a later target could be asked if `index` failed with this fault."""
+        if fault is not None and fault.scope == REQUEST:
+            return False
+        condemned = self._condemned | self._condemns(index, fault)
+        return any(
+            target.is_enabled()
+            and condemned.isdisjoint(target.scopes.items())
+            and not any(blocked.get(key, now) > now for key in target.block_keys())
+            for target in self.policy.targets[index + 1 :]
+        )
+
+    def surfaces(self) -> Exception | None:
+        """Return the one error that surfaces as it is; `None` means the group."""
+        if not self.failures:
+            return None
+        if self.policy.raises != "group":
+            return self.failures[0 if self.policy.raises == "first" else -1].error
+        only = self.failures[0]
+        # A target that is switched off is no other target.
+        others = sum(skip.reason != "disabled" for skip in self.skipped)
+        alone = len(self.failures) == 1 and others == self._owed
+        return only.error if alone and (not only.rejected or others == 0) else None
+
+    def is_rejected(self) -> bool:
+        """Tell whether nobody was called: every target refused or was skipped."""
+        return all(failure.rejected for failure in self.failures)
+
+    def forget(self) -> None:
+        """Let go of the errors: their tracebacks hold the frames of this call."""
+        self.failures.clear()
+
+    def _condemns(self, index: int, fault: Fault | None) -> set[tuple[str, str]]:
+        if fault is None or fault.scope is None:
+            return set()
+        key = self.policy.targets[index].scopes.get(fault.scope)
+        return set() if key is None else {(fault.scope, key)}
+
+    def _skip(self, index: int, now: float, blocked: Blocked, left: float) -> SkippedTarget | None:
+        target = self.policy.targets[index]
+        if not target.is_enabled():
+            return SkippedTarget(target.name, index, "disabled")
+        owed = self._owed_skip(target)
+        if owed is not None:
+            return SkippedTarget(target.name, index, *owed)
+        for key in target.block_keys():
+            after = blocked.get(key, now) - now
+            if after > 0 and key[0] == "target":
+                return SkippedTarget(target.name, index, "cooldown", None, after)
+            if after > 0:
+                return SkippedTarget(target.name, index, "scope_condemned", key[0], after)
+        return SkippedTarget(target.name, index, "deadline") if left <= 0 else None
+
+    def _is_owed(self, index: int) -> bool:
+        return self.skipped[-1].reason != "disabled" and self._owed_skip(
+            self.policy.targets[index]
+        ) is not None
+
+    def _owed_skip(self, target: TargetSpec) -> tuple[str, str | None] | None:
+        """Return reason and scope of a skip that a failure of this very call causes."""
+        if self.ended == "request":
+            return "scope_condemned", REQUEST
+        if self.ended == "on" or (self._allowed is not None and target.name not in self._allowed):
+            return "routed_away", None
+        for scope, key in target.scopes.items():
+            if (scope, key) in self._condemned:
+                return "scope_condemned", scope
+        return None

@@ -1,0 +1,95 @@
+"""What a call leaves behind: its attempts, the targets that were not asked, the outcome.
+
+All three are immutable and hold names and numbers. An error is kept as its
+type's name: an exception object with a traceback would keep the frames of a
+failed call alive for as long as somebody keeps its history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
+
+Verdict = Literal["success", "failure", "neutral"]
+"""What the policies learned from an attempt."""
+
+Kind = Literal["initial", "retry", "fallback", "hedge"]
+"""Why an attempt was made."""
+
+Disposition = Literal[
+    "returned",
+    "retried",
+    "fell_back",
+    "raised",
+    "rejected",
+    "skipped",
+    "cancelled",
+    "discarded",
+    "abandoned",
+]
+"""What happened next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call of a target that started.
+
+    `number` counts from 1 over the whole call, `on_target` from 1 on its
+    target. `started` is in seconds since the call began. `wait` is the pause
+    that followed (`None` where none did) and `wait_source` who asked for it:
+    `backoff`, `hint` or `predicate`. `hint_source` says where a server's hint
+    was read. `error` is the type of what it raised, as in `error.type`.
+    """
+
+    number: int
+    on_target: int
+    target: str
+    target_index: int
+    kind: Kind
+    started: float
+    duration: float
+    verdict: Verdict
+    disposition: Disposition
+    error: str | None = None
+    wait: float | None = None
+    wait_source: Literal["backoff", "hint", "predicate"] | None = None
+    hint_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedTarget:
+    """A target that was not asked, and why."""
+
+    target: str
+    target_index: int
+    reason: str
+    scope: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Generic[T]):
+    """What a call came to: the value, and how it came about.
+
+    `target` is the name of the target that answered (`None` when the answer
+    is the `degrade=` value), `fallback_used` whether it was not the first,
+    `elapsed` the seconds that all of it took.
+    """
+
+    value: T
+    target: str | None
+    fallback_used: bool
+    degraded: bool
+    attempts: tuple[Attempt, ...]
+    skipped: tuple[SkippedTarget, ...]
+    elapsed: float
+
+    def __repr__(self) -> str:
+        """Leave the value out: it is the user's, and a `repr` ends in logs."""
+        return (
+            f"Outcome(target={self.target!r}, fallback_used={self.fallback_used},"
+            f" degraded={self.degraded}, attempts={len(self.attempts)},"
+            f" skipped={len(self.skipped)}, elapsed={self.elapsed:.6g})"
+        )

@@ -1,0 +1,68 @@
+"""Orders of policies that work and are almost surely not what was meant.
+
+A lint looks inward only: decorators apply from the inside out, so the one that
+completes the pair is the one that warns, once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resilient._policies import Retry, Timeout
+from resilient.errors import PolicyOrderWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from resilient._policies import Policy
+
+
+def lint(name: str, policies: Sequence[Policy], new: int) -> None:
+    """Warn of pairs whose outer part is among the first `new` of `policies`."""
+    for place, outer in enumerate(policies[:new]):
+        for inner in policies[place + 1 :]:
+            for message in _pair(outer, inner):
+                warnings.warn(f"{name}: {message}", PolicyOrderWarning, stacklevel=_users_line())
+
+
+def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
+    if isinstance(outer, Retry) and isinstance(inner, Retry):
+        yield (
+            f"retry around retry multiplies: {_times(outer)} x {_times(inner)}"
+            f" = {_number(outer.times * inner.times)} calls; keep one of them, or share a budget"
+        )
+    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds:
+        yield (
+            f"the inner timeout of {inner.seconds:.6g} s never expires inside one of"
+            f" {outer.seconds:.6g} s; make the inner one shorter"
+        )
+    if isinstance(outer, Retry) and inner.kind == "fallback":
+        yield (
+            "fallback inside retry hides the failures from it, so nothing is tried again;"
+            " put the fallback outside"
+        )
+
+
+def _times(retry: Retry) -> str:
+    return _number(retry.times)
+
+
+def _number(value: float) -> str:
+    return "any number of" if value == inf else f"{value:.0f}"
+
+
+_HERE = str(Path(__file__).parent)
+
+
+def _users_line() -> int:
+    """Return the `stacklevel` of the line that decorates: the first frame that is not ours."""
+    # Frame 1 is `lint`, from where the warning is given.
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - `warnings` counts frames the same way
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+        level += 1
+    return level

@@ -1,0 +1,424 @@
+"""`FallbackManager`: a chain of named targets, and what is known of them.
+
+A target is a name, an async callable, policies of its own, and the scopes that
+it depends on. The manager knows nothing of HTTP or language models, and keeps
+nothing of a call: what a call came to is its `Outcome`. `@fallback(to=...)` is
+the same engine with the decorated function as the first target, and
+`manager_of` gives the manager behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from resilient._core import options
+from resilient._core.bound import Bound
+from resilient._core.conditions import condition, result_condition
+from resilient._core.fallback import FallbackPolicy, Raises, TargetSpec
+from resilient._decorators import Pipeline, pipeline_of, retry, routes_of, stack, timeout
+from resilient._guard import guard_in
+from resilient._kinds import kind_to_call, name_of
+from resilient._pipeline import Compiled, bound_of, bound_of_function, build, row, say_bound
+from resilient._policies import Place, Targets
+from resilient._runtime.attempt import Layer, NamedLayer
+from resilient._runtime.call import Plan
+from resilient._runtime.clock import now
+from resilient._runtime.entry import run_for_outcome
+from resilient._runtime.fallback import Chain, LastResort, TargetHealth, fallback_layer
+from resilient.errors import AllTargetsFailed
+
+if TYPE_CHECKING:
+    from resilient._core.options import Seconds
+    from resilient._core.outcome import Outcome
+    from resilient._core.retry import Classify
+    from resilient._runtime.listeners import Listener
+    from resilient.typing import OnError, OnResult
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, init=False)
+class Target:
+    """One thing a manager can ask: a name, an async callable, and its own policies.
+
+    `timeout` is per attempt, `attempts` includes the first; together they are
+    `policies=stack(retry(attempts=...), timeout(...))`, which may be given
+    instead. `scopes` names what the target depends on, such as
+    `{"host": "api.example.org", "credential": "KEY_A"}`: a failure that
+    condemns one of them skips every later target that shares it. A lower
+    `priority` is asked first; equal ones keep their order. `classify` says
+    what is known about its errors. `enabled` may be a function that is asked
+    before each call. Without `call`, `run_with` gives the callable.
+
+    Bad values raise `ValueError` or `TypeError` here.
+
+    >>> async def local(question: str) -> str:
+    ...     return "42"
+    >>> Target("local", local, timeout=10, attempts=2)
+    Target('local', local)
+    """
+
+    name: str
+    call: Callable[..., Any] | None
+    policies: Pipeline
+    scopes: Mapping[str, str]
+    priority: float
+    classify: Classify | None
+    enabled: bool | Callable[[], bool] = field(repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        call: Callable[..., Any] | None = None,
+        /,
+        *,
+        timeout: Seconds | None = None,
+        attempts: int | None = None,
+        policies: Pipeline | None = None,
+        scopes: Mapping[str, str] | None = None,
+        priority: float = 0,
+        classify: Classify | None = None,
+        enabled: bool | Callable[[], bool] = True,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "name", options.text(name, "Target(name)"))
+        if call is not None:
+            kind_to_call(call, f"Target({name!r}, call)")
+        put(self, "call", call)
+        put(self, "policies", _policies(timeout, attempts, policies))
+        put(self, "scopes", _scopes(scopes))
+        if isinstance(priority, bool) or not isinstance(priority, (int, float)):
+            message = f"Target(priority=) takes a number, not {priority!r}"
+            raise TypeError(message)
+        put(self, "priority", priority)
+        if classify is not None and not callable(classify):
+            message = f"Target(classify=) takes a function, not {type(classify).__qualname__}"
+            raise TypeError(message)
+        put(self, "classify", classify)
+        if not isinstance(enabled, bool) and not callable(enabled):
+            message = f"Target(enabled=) takes a bool or a function, not {enabled!r}"
+            raise TypeError(message)
+        put(self, "enabled", enabled)
+
+    @property
+    def bound(self) -> Bound:
+        """The worst case of asking it."""
+        return bound_of(self.policies.policies, bound_of_function(self.call))
+
+    def __repr__(self) -> str:
+        """Show the name and the callable."""
+        call = "" if self.call is None else f", {name_of(self.call)}"
+        return f"Target({self.name!r}{call})"
+
+
+class FallbackManager(Generic[R]):
+    """Asks targets in order until one answers.
+
+    `deadline` is for the whole chain, in seconds (default: none). `reserve` is
+    what each later target keeps of it (default: what it may need, at most an
+    equal share), so that a slow first target cannot eat it all. `on` says
+    which errors move on (default: every `Exception`; `on=not_a_bug` is
+    strict). `on_result` makes a returned value a failure. `routes` maps error
+    classes to the names of the targets that may follow. While another target
+    is free, no wait above `switch_after` seconds is taken: the target rests
+    until the server's hint and the next one is asked. `trip_for` is how long a
+    scope is left alone after a fault that trips it (30 s: a key or an account
+    is not mended sooner). `degrade` is `value(...)`. `raises` says what
+    surfaces when all failed: the `"group"`, or the `"first"` or `"last"`
+    error. `group` is the class of the group. `name` is used by spans and logs.
+
+    >>> async def local(question: str) -> str:
+    ...     return "42"
+    >>> manager = FallbackManager([Target("local", local, timeout=10)], deadline=60)
+    >>> manager.targets
+    (Target('local', local),)
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target | Callable[..., Any]],
+        /,
+        *,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        degrade: LastResort | None = None,
+        raises: Raises = "group",
+        name: str = "manager",
+        listeners: Sequence[Listener] = (),
+        group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
+    ) -> None:
+        self.name = options.text(name, "FallbackManager(name=)")
+        self.targets: tuple[Target, ...] = _ordered(targets)
+        if degrade is not None and not callable(getattr(degrade, "produce", None)):
+            message = (
+                "FallbackManager(degrade=) takes value(...),"
+                f" not {type(degrade).__qualname__}: write value(x)"
+            )
+            raise TypeError(message)
+        policy = FallbackPolicy(
+            targets=tuple(
+                TargetSpec(
+                    name=target.name,
+                    scopes=target.scopes,
+                    seconds=target.bound.seconds,
+                    enabled=target.enabled,
+                )
+                for target in self.targets
+            ),
+            on=None if on is None else condition(on, "FallbackManager(on=)"),
+            on_result=None
+            if on_result is None
+            else result_condition(on_result, "FallbackManager(on_result=)"),
+            routes=_known_routes(routes, self.targets),
+            deadline=inf
+            if deadline is None
+            else options.seconds(deadline, "FallbackManager(deadline=)"),
+            reserve=None
+            if reserve is None
+            else options.seconds(reserve, "FallbackManager(reserve=)", zero=True),
+            switch_after=options.seconds(
+                switch_after, "FallbackManager(switch_after=)", zero=True
+            ),
+            trip_for=options.seconds(trip_for, "FallbackManager(trip_for=)"),
+            degrade=degrade,
+            raises=cast(
+                "Any", options.choice(raises, "FallbackManager(raises=)", ("group", "first", "last"))
+            ),
+        )
+        self._chain = Chain(policy, [target.classify for target in self.targets], group)
+        self._compiled = _compile(self.name, self.targets, self._chain, tuple(listeners))
+
+    async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[R]:
+        """Ask the targets with these arguments; return the answer and how it came about.
+
+        Raises what surfaces when nobody answered: `AllTargetsFailed`, or the
+        one error that kept all others from being asked.
+        """
+        if self.targets[0].call is None:
+            message = f"the targets of {self.name} have no callable: use run_with(call, ...)"
+            raise TypeError(message)
+        return await run_for_outcome(self._compiled.plan, self._compiled.run, args, kwargs)
+
+    async def run_with(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[R]:
+        """Ask by `call(target.name, *args, **kwargs)`, for targets that are only names."""
+        kind_to_call(call, "run_with(call)")
+        if self.targets[0].call is not None:
+            message = f"the targets of {self.name} have callables of their own: use run(...)"
+            raise TypeError(message)
+        return await run_for_outcome(
+            self._compiled.plan, self._compiled.run, (call, *args), kwargs
+        )
+
+    async def call_with_fallback(self, call: Callable[[str, Any], Any], data: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Ask by `call(name, data)`; return `{"result", "model", "fallback"}`.
+
+        The shape of the design note this library grew out of, correct this time.
+        """
+        outcome = await self.run_with(call, data)
+        return {
+            "result": outcome.value,
+            "model": outcome.target,
+            "fallback": outcome.fallback_used or outcome.degraded,
+        }
+
+    def health(self) -> dict[str, TargetHealth]:
+        """Return how each target has done so far, by name."""
+        return self._chain.health(now())
+
+    @property
+    def bound(self) -> Bound:
+        """The worst case: at most so many calls and seconds."""
+        total = Bound(0, 0.0)
+        for target in self.targets:
+            total = total.then(target.bound)
+        return total.capped(self._chain.policy.deadline)
+
+    def explain(self) -> str:
+        """Say what it asks, in which order, and the worst case."""
+        number = len(self.targets)
+        lines = [f"{self.name}: {number} target{'' if number == 1 else 's'}, in this order"]
+        for target in self.targets:
+            inner = target.policies.policies
+            told = "; ".join(
+                f"{policy.kind}: {policy.explain(inner[place + 1 :])}"
+                for place, policy in enumerate(inner)
+            )
+            lines.append(row(target.name, told or "no policies of its own"))
+        policy = self._chain.policy
+        if policy.degrade is not None:
+            lines.append(row("at last", policy.degrade.describe()))
+        if policy.deadline < inf:
+            lines.append(row("deadline", f"{policy.deadline:.6g} s for the whole chain"))
+        lines.append(row("bound", f"at most {self.bound}"))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Show the names."""
+        return f"<FallbackManager {self.name}: {', '.join(t.name for t in self.targets)}>"
+
+
+class _FunctionManager(FallbackManager[Any]):
+    """The manager behind a decorated function: its whole pipeline, run for the outcome."""
+
+    def __init__(self, compiled: Compiled, pipeline: Pipeline, chain: Chain) -> None:  # noqa: D107
+        self.name = compiled.plan.name
+        self.targets = tuple(Target(spec.name) for spec in chain.policy.targets)
+        self._chain = chain
+        self._compiled = compiled
+        self._pipeline = pipeline
+
+    async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[Any]:
+        """Call the function; return its answer and how it came about."""
+        return await run_for_outcome(self._compiled.plan, self._compiled.run, args, kwargs)
+
+    async def run_with(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[Any]:
+        """Not for a decorated function: it has a callable of its own."""
+        message = f"{self.name} has callables of its own: use run(...)"
+        raise TypeError(message)
+
+    @property
+    def bound(self) -> Bound:
+        """The worst case of the whole pipeline."""
+        return self._pipeline.bound
+
+    def explain(self) -> str:
+        """Say what the pipeline is."""
+        return f"{self.name}: {say_bound(self._pipeline.policies)}"
+
+
+def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
+    """Return the manager behind a function that `fallback` decorates.
+
+    `await manager_of(ask).run(prompt)` gives the `Outcome` that a plain call
+    of `ask` hides. Raises `TypeError` where there is no fallback.
+
+    >>> from resilient import fallback, value
+    >>> @fallback(degrade=value("no idea"))
+    ... async def ask(prompt: str) -> str: ...
+    >>> manager_of(ask).targets
+    (Target('ask'),)
+    """
+    pipeline = pipeline_of(fn)
+    found = guard_in(fn)
+    compiled: Compiled | None = None if found is None else found._self_compiled  # noqa: SLF001
+    if compiled is None or not compiled.chains:
+        message = f"{name_of(fn)} has no fallback: there is no manager behind it"
+        raise TypeError(message)
+    return _FunctionManager(compiled, pipeline, compiled.chains[0])
+
+
+def _compile(
+    name: str, targets: Sequence[Target], chain: Chain, listeners: tuple[Listener, ...]
+) -> Compiled:
+    known = Targets()
+    runs: list[Layer] = []
+    places: list[int] = []
+    last = chain.policy.degrade is None
+    for index, target in enumerate(targets):
+        places.append(len(known.names))
+        place = Place(
+            leaves=last and index == len(targets) - 1,
+            chain=chain,
+            index=index,
+            classify=target.classify,
+        )
+        runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
+    chain.settle(chain.policy.targets, places)
+    run = fallback_layer(chain, runs)
+    plan = Plan(
+        name=name,
+        function=name,
+        policies=("fallback",),
+        targets=tuple(known.names),
+        listeners=listeners,
+        describes=tuple(known.describes),
+        single=tuple(known.single),
+        retries=any(policy.kind == "retry" for t in targets for policy in t.policies.policies),
+    )
+    return Compiled(plan, run, run, (chain,))
+
+
+def _asked(target: Target) -> Any:  # noqa: ANN401
+    return NamedLayer(target.name) if target.call is None else target.call
+
+
+def _policies(
+    seconds: Seconds | None, attempts: int | None, policies: Pipeline | None
+) -> Pipeline:
+    if policies is not None:
+        if seconds is not None or attempts is not None:
+            message = "Target(policies=) and timeout= or attempts= say the same thing: give one"
+            raise ValueError(message)
+        if not isinstance(policies, Pipeline):
+            written = type(policies).__qualname__
+            message = f"Target(policies=) takes a policy or a stack(...), not {written}"
+            raise TypeError(message)
+        return policies
+    parts: list[Pipeline] = []
+    if attempts is not None and options.whole(attempts, "Target(attempts=)") > 1:
+        parts.append(retry(attempts=attempts))
+    if seconds is not None:
+        options.seconds(seconds, "Target(timeout=)")
+        parts.append(timeout(seconds))
+    return stack(*parts)
+
+
+def _scopes(scopes: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(scopes or {})
+    for scope, key in found.items():
+        if not (isinstance(scope, str) and isinstance(key, str)):
+            message = "Target(scopes=) maps names to keys, both strings"
+            raise TypeError(message)
+        if scope in {"request", "target"}:
+            message = f"Target(scopes=) cannot declare {scope!r}: the chain itself uses that name"
+            raise ValueError(message)
+    return found
+
+
+def _ordered(targets: Any) -> tuple[Target, ...]:  # noqa: ANN401
+    if callable(targets) or isinstance(targets, (str, Target)):
+        message = "FallbackManager(targets) takes a list of Targets or async functions"
+        raise TypeError(message)
+    made: list[Target] = []
+    for target in targets:
+        if isinstance(target, Target):
+            made.append(target)
+        else:
+            kind_to_call(target, "FallbackManager(targets)")
+            made.append(Target(name_of(target), target))
+    if not made:
+        message = "FallbackManager(targets) needs at least one target"
+        raise ValueError(message)
+    names = [target.name for target in made]
+    for name in names:
+        if names.count(name) > 1:
+            message = f"FallbackManager(targets) has {name!r} twice: names tell targets apart"
+            raise ValueError(message)
+    if len({target.call is None for target in made}) > 1:
+        message = "FallbackManager(targets): either every target has a callable or none has"
+        raise ValueError(message)
+    return tuple(sorted(made, key=lambda target: target.priority))
+
+
+def _known_routes(
+    routes: Mapping[type[Exception], Sequence[str]] | None, targets: Sequence[Target]
+) -> tuple[tuple[type[Exception], frozenset[str]], ...]:
+    made = routes_of(dict(routes or {}), "FallbackManager(routes=)")
+    known = {target.name for target in targets}
+    for kind, names in made:
+        unknown = sorted(names - known)
+        if unknown:
+            message = (
+                f"FallbackManager(routes=) sends {kind.__qualname__} to {', '.join(unknown)},"
+                f" which is no target; there are {', '.join(sorted(known))}"
+            )
+            raise ValueError(message)
+    return made

@@ -1,0 +1,175 @@
+"""Policies in order, and what they come to around a function.
+
+A `Composition` is a frozen value: it can be put around any number of
+functions, and compiling it gives each its own call, its own chain and its own
+name. The first part is the outermost.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from resilient._core.bound import Bound
+from resilient._guard import guard_in
+from resilient._kinds import name_of
+from resilient._policies import Fallback, Place, Targets, as_layer
+from resilient._runtime.call import Plan
+from resilient._runtime.entry import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from resilient._policies import Policy
+    from resilient._runtime.attempt import Layer
+    from resilient._runtime.fallback import Chain
+    from resilient._runtime.listeners import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A pipeline around one function."""
+
+    plan: Plan
+    run: Layer
+    call: Callable[..., Any]
+    chains: tuple[Chain, ...] = ()
+    """The chains of its fallbacks, outermost first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """An ordered stack of policies, outermost first."""
+
+    policies: tuple[Policy, ...] = ()
+    name: str | None = None
+    listeners: tuple[Listener, ...] = ()
+
+    @property
+    def bound(self) -> Bound:
+        """The worst case: at most so many calls and seconds."""
+        return bound_of(self.policies)
+
+    def compile(self, fn: Callable[..., Any]) -> Compiled:
+        """Compile the call of `fn` through these policies."""
+        targets = Targets()
+        run = build(self.policies, fn, targets, Place(), name_of(fn))
+        plan = plan_of(self, fn, targets, self.name or name_of(fn))
+        call = entry(plan, run)
+        _look_like(call, fn)
+        return Compiled(plan, run, call, tuple(targets.chains))
+
+
+def build(
+    policies: Sequence[Policy],
+    fn: Callable[..., Any],
+    targets: Targets,
+    place: Place,
+    name: str,
+) -> Layer:
+    """Compile `policies` around `fn`, which is noted as the target `name`."""
+
+    def around(index: int) -> Callable[[Place], Layer]:
+        def compile_at(here: Place) -> Layer:
+            if index == len(policies):
+                single = not any(policy.kind == "retry" for policy in policies)
+                targets.add(name, fn, single=single)
+                return as_layer(fn)
+            return policies[index].layer(here, targets, policies[index + 1 :], around(index + 1))
+
+        return compile_at
+
+    return around(0)(place)
+
+
+def plan_of(
+    composition: Composition, fn: Callable[..., Any] | None, targets: Targets, name: str
+) -> Plan:
+    """Gather what all calls have in common."""
+    kinds = tuple(policy.kind for policy in composition.policies)
+    return Plan(
+        name=name,
+        function=name if fn is None else f"{getattr(fn, '__module__', '')}.{name_of(fn)}",
+        policies=kinds,
+        targets=tuple(targets.names),
+        listeners=composition.listeners,
+        describes=tuple(targets.describes),
+        single=tuple(targets.single),
+        retries="retry" in kinds,
+    )
+
+
+def bound_of(policies: Sequence[Policy], inner: Bound | None = None) -> Bound:
+    """Return the worst case of `policies` around something with the worst case `inner`."""
+    bound = inner or Bound()
+    for policy in reversed(policies):
+        bound = policy.bound(bound)
+    return bound
+
+
+def bound_of_function(fn: Any) -> Bound:  # noqa: ANN401
+    """Return the worst case of calling `fn`: its own where it is guarded."""
+    guard = guard_in(fn)
+    return Bound() if guard is None else guard._self_pipeline.bound  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+def explain_guarded(fn: Any, composition: Composition, name: str) -> str:  # noqa: ANN401
+    """Return the table that `explain` prints for `composition` around `fn`."""
+    policies = composition.policies
+    number = f"{len(policies)} polic{'y' if len(policies) == 1 else 'ies'}"
+    lines = [f"{name}: {number}, outermost first"]
+    for place, policy in enumerate(policies):
+        lines.append(row(policy.kind, policy.explain(policies[place + 1 :])))
+    nested = _guarded_inside(fn)
+    if nested is not None:
+        lines.append(row("then", f"{nested}, which is guarded itself"))
+    lines.append(row("bound", say_bound(policies)))
+    return "\n".join(lines)
+
+
+def row(head: str, text: str) -> str:
+    """Return one line of an explanation."""
+    return f"  {head:<17} {text}"
+
+
+def say_bound(policies: Sequence[Policy]) -> str:
+    """Say the worst case in words; a fallback's targets stand behind what is inside it."""
+    if policies and isinstance(policies[0], Fallback) and policies[0].to:
+        fallback = policies[0]
+        inside = bound_of(policies[1:])
+        further = [
+            _say_target(name_of(fn), bound) for fn, bound in zip(fallback.to, fallback.bounds, strict=True)
+        ]
+        return f"at most {inside}, then {', then '.join(further)}"
+    bound = bound_of(policies)
+    return f"at most {bound}" if bound != Bound(inf, inf) else "unbounded"
+
+
+def _say_target(name: str, bound: Bound) -> str:
+    if bound == Bound():
+        return f"one call of {name} (unbounded: {name} has no timeout)"
+    return f"at most {bound} of {name}"
+
+
+def _guarded_inside(fn: Any) -> str | None:  # noqa: ANN401
+    """Return the name of a foreign wrapper around a guard; only `explain` looks for one."""
+    inner = fn
+    for _ in range(100):
+        if guard_in(inner) is not None:
+            return name_of(fn)
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+            continue
+        inner = getattr(inner, "__wrapped__", None)
+        if inner is None:
+            return None
+    return None
+
+
+def _look_like(call: Any, fn: Any) -> None:  # noqa: ANN401
+    """Give `call` the name, docstring and signature of `fn`."""
+    functools.update_wrapper(call, fn)
+    if not hasattr(fn, "__qualname__"):
+        call.__name__ = call.__qualname__ = name_of(fn)

@@ -1,0 +1,235 @@
+"""The policies as parts of a pipeline.
+
+Each part knows four things: its kind, how to say what it does, what it makes
+of the worst case inside it, and how to compile itself around the rest. The
+decisions are in `_core`, the drivers in `_runtime`; a part only joins them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resilient._core.bound import Bound
+from resilient._core.fallback import FallbackPolicy, TargetSpec
+from resilient._kinds import is_coroutine_function, name_of
+from resilient._runtime.attempt import NamedLayer, target_layer
+from resilient._runtime.fallback import Chain, fallback_layer
+from resilient._runtime.retry import Retrying, retry_layer
+from resilient._runtime.timeout import timeout_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from resilient._core.retry import Classify, RetryPolicy
+    from resilient._runtime.attempt import Layer
+    from resilient._runtime.budgets import RetryBudget
+
+    Compile = Callable[["Place"], Layer]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a pipeline a part stands, as far as it matters to the parts inside."""
+
+    leaves: bool = True
+    """Whether an error that leaves here leaves the call."""
+    chain: Chain | None = None
+    index: int = 0
+    classify: Classify | None = None
+
+
+@dataclass(slots=True)
+class Targets:
+    """The targets of a pipeline in the order in which they can be asked."""
+
+    names: list[str] = field(default_factory=list[str])
+    describes: list[Any] = field(default_factory=list[Any])
+    single: list[bool] = field(default_factory=list[bool])
+    chains: list[Chain] = field(default_factory=list[Chain])
+
+    def add(self, name: str, fn: Any, *, single: bool) -> int:  # noqa: ANN401
+        """Note a target and return its index."""
+        self.names.append(name)
+        self.describes.append(fn if callable(getattr(fn, "describe", None)) else None)
+        self.single.append(single)
+        return len(self.names) - 1
+
+
+class Policy(Protocol):
+    """One part of a pipeline."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the policy, as the decorator is called."""
+        ...
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say in one line what it does around `inside`."""
+        ...
+
+    def bound(self, inner: Bound) -> Bound:
+        """Return the worst case around something with the worst case `inner`."""
+        ...
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile it around `inner`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`retry` as a part of a pipeline."""
+
+    policy: RetryPolicy
+    budget: RetryBudget | None
+    kind: str = field(default="retry", init=False)
+
+    @property
+    def times(self) -> float:
+        """The most tries of one call."""
+        return inf if self.policy.attempts is None else self.policy.attempts
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say how often, on what and with which waits."""
+        del inside
+        policy = self.policy
+        number = "any number of" if policy.attempts is None else f"{policy.attempts}"
+        noun = "attempt" if policy.attempts == 1 else "attempts"
+        text = f"{number} {noun} on {policy.on.describe()}"
+        if policy.on_result is not None:
+            text += " and on results that on_result rejects"
+        text += f"; {policy.backoff.describe()}"
+        if policy.max_elapsed < inf:
+            text += f"; no new attempt after {policy.max_elapsed:.6g} s (a running one may finish)"
+        if self.budget is not None:
+            text += f'; budget "{self.budget.name}"'
+        return text
+
+    def bound(self, inner: Bound) -> Bound:
+        """Multiply, with the longest waits in between."""
+        policy = self.policy
+        longest = inf if policy.on.may_wait else max(policy.backoff.cap, policy.max_hint)
+        if policy.on_result is not None:
+            longest = inf
+        return inner.repeated(self.times, longest, policy.max_elapsed)
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile the loop around `inner`."""
+        del targets, inside
+        policy = self.policy
+        if policy.classify is None and place.classify is not None:
+            policy = replace(policy, classify=place.classify)
+        retrying = Retrying(
+            policy, self.budget, chain=place.chain, index=place.index, leaves=place.leaves
+        )
+        return retry_layer(retrying, inner(place))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """`timeout` as a part of a pipeline."""
+
+    seconds: float
+    kind: str = field(default="timeout", init=False)
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say how long, and for what."""
+        scope = "for everything inside" if _repeats(inside) else "per attempt"
+        return f"{self.seconds:.6g} s {scope}"
+
+    def bound(self, inner: Bound) -> Bound:
+        """Cap the seconds."""
+        return inner.capped(self.seconds)
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile the scope around `inner`."""
+        del targets
+        limit = "total" if _repeats(inside) else "attempt"
+        return timeout_layer(self.seconds, limit, inner(place))
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """`fallback` as a part of a pipeline: what is inside is target 0."""
+
+    to: tuple[Callable[..., Any], ...]
+    policy: FallbackPolicy
+    bounds: tuple[Bound, ...]
+    """The worst case of each of `to`."""
+    kind: str = field(default="fallback", init=False)
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say who is asked next, and what is left at last."""
+        del inside
+        names = [name_of(fn) for fn in self.to]
+        if self.policy.degrade is not None:
+            names.append(self.policy.degrade.describe())
+        return ", then ".join(names)
+
+    def bound(self, inner: Bound) -> Bound:
+        """Add up over the targets."""
+        for bound in self.bounds:
+            inner = inner.then(bound)
+        return inner.capped(self.policy.deadline)
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile the walk: what is inside first, then each of `to`."""
+        first = len(targets.names)
+        last = not self.to and self.policy.degrade is None
+        # The names are known once the inside is compiled, and that needs the chain.
+        chain = Chain(self.policy, [place.classify] + [None] * len(self.to))
+        targets.chains.append(chain)
+        runs = [inner(Place(leaves=last and place.leaves, chain=chain, classify=place.classify))]
+        places = [first]
+        names = [targets.names[first]]
+        for fn in self.to:
+            name = unique(name_of(fn), names)
+            names.append(name)
+            places.append(targets.add(name, fn, single=True))
+            runs.append(as_layer(fn))
+        seconds = [_seconds(inside), *(bound.seconds for bound in self.bounds)]
+        chain.settle(
+            tuple(
+                TargetSpec(name=name, seconds=most)
+                for name, most in zip(names, seconds, strict=True)
+            ),
+            places,
+        )
+        return fallback_layer(chain, runs)
+
+
+def as_layer(fn: Any) -> Layer:  # noqa: ANN401
+    """Return the innermost layer of `fn`: a layer already, or a function to call."""
+    if isinstance(fn, NamedLayer):
+        return fn
+    return target_layer(fn, is_coroutine_function=is_coroutine_function(fn))
+
+
+def unique(name: str, names: Sequence[str]) -> str:
+    """Return `name`, with `#2`, `#3` on a repeat."""
+    made, number = name, 1
+    while made in names:
+        number += 1
+        made = f"{name}#{number}"
+    return made
+
+
+def _repeats(inside: Sequence[Policy]) -> bool:
+    return any(policy.kind in {"retry", "fallback", "hedge"} for policy in inside)
+
+
+def _seconds(inside: Sequence[Policy]) -> float:
+    bound = Bound()
+    for policy in reversed(inside):
+        bound = policy.bound(bound)
+    return bound.seconds

@@ -1,0 +1,153 @@
+"""The block form of `retry`, for code that cannot be a function of its own.
+
+    async for attempt in retry(attempts=3):
+        with attempt:
+            ...
+
+Each turn of the loop is a try, each `with` an attempt: leaving it well ends
+the loop, leaving it with an error that is tried again swallows the error, and
+the next turn begins after the wait. The body runs in the caller's own frame,
+so nothing is called and nothing is returned.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from resilient._core.retry import RetryRun, Stop, Wait
+from resilient._runtime.call import Plan, current
+from resilient._runtime.entry import begin, leave
+from resilient._runtime.pause import pause
+from resilient._runtime.retry import Retrying
+
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+
+    from resilient._core.retry import RetryPolicy
+    from resilient._runtime.budgets import RetryBudget
+    from resilient._runtime.call import Call
+
+
+class Block:
+    """An async iterator over the attempts of one block."""
+
+    __slots__ = ("_attempt", "_call", "_cancelling", "_plan", "_retrying", "_run", "_step")
+
+    def __init__(self, policy: RetryPolicy, budget: RetryBudget | None) -> None:
+        if policy.on_result is not None:
+            message = "retry(on_result=) has no result to judge in a block; raise an error instead"
+            raise TypeError(message)
+        # The frame with the `async for`: two up, behind `__aiter__`.
+        code = sys._getframe(2).f_code  # noqa: SLF001 - the block's only name
+        name = f"{code.co_qualname} (block)"
+        self._plan = Plan(
+            name=name, function=name, policies=("retry",), targets=(name,), retries=True
+        )
+        self._retrying = Retrying(policy, budget)
+        self._call: Call | None = None
+        self._run: RetryRun | None = None
+        self._step: Wait | None = None
+        self._attempt: BlockAttempt | None = None
+        self._cancelling = 0
+
+    def __aiter__(self) -> Block:
+        """Return itself: a block is iterated once."""
+        return self
+
+    async def __anext__(self) -> BlockAttempt:
+        """Wait if the last attempt is to be followed by another, and begin it."""
+        if self._call is None:
+            self._start()
+        elif self._attempt is not None and self._attempt.state == "new":
+            message = "an attempt of a retry block was not used: write `with attempt:` around the body"
+            raise RuntimeError(message)
+        elif self._step is None:
+            raise StopAsyncIteration
+        else:
+            assert self._call is not None
+            await self._pause(self._call, self._step)
+        self._step = None
+        self._attempt = BlockAttempt(self)
+        return self._attempt
+
+    def _start(self) -> None:
+        self._call = call = begin(self._plan)
+        self._cancelling = 0 if call.task is None else call.task.cancelling()
+        if self._retrying.budget is not None:
+            self._retrying.budget.deposit(call.resumed)
+        call.start()
+
+    async def _pause(self, call: Call, step: Wait) -> None:
+        try:
+            await pause(call, step.seconds, self._cancelling)
+        except BaseException as error:
+            call.end(error)
+            raise
+
+    def enter(self) -> Token[Call | None]:
+        """Begin an attempt."""
+        call = self._call
+        assert call is not None
+        call.attempt += 1
+        token = current.set(call)
+        if call.loud:
+            call.open_attempt()
+        return token
+
+    def exit(self, token: Token[Call | None], error: BaseException | None) -> bool:
+        """End an attempt; tell whether the error is swallowed because another follows."""
+        call = self._call
+        assert call is not None
+        leave(token)
+        if call.loud:
+            call.leave()
+        if isinstance(error, Exception):
+            return self._failed(call, error)
+        if call.loud:
+            call.retry_result = "first_try" if self._run is None else "recovered"
+            call.end(error)
+        return False
+
+    def _failed(self, call: Call, error: Exception) -> bool:
+        if self._run is None:
+            self._run = RetryRun(self._retrying.policy, call.started)
+        step = self._retrying.after_error(call, self._run, error)
+        if isinstance(step, Stop):
+            self._retrying.note(call, self._run, step, error, None)
+            call.end(error)
+            return False
+        self._step = step
+        return True
+
+
+class BlockAttempt:
+    """One attempt of a retry block; `with attempt:` runs it. `number` counts from 1."""
+
+    __slots__ = ("_block", "_token", "number", "state")
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._token: Any = None
+        self.state = "new"
+        assert block._call is not None  # noqa: SLF001 - one idea in two classes
+        self.number: int = block._call.attempt + 1  # noqa: SLF001
+
+    def __enter__(self) -> BlockAttempt:
+        """Begin the attempt."""
+        if self.state != "new":
+            message = "an attempt of a retry block is used once; the next turn of the loop has its own"
+            raise RuntimeError(message)
+        self.state = "used"
+        self._token = self._block.enter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """End the attempt; an error that is tried again goes no further."""
+        return self._block.exit(self._token, error)

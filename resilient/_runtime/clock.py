@@ -1,0 +1,135 @@
+"""Where time and chance come from: one `Runtime` for each event loop or trio run.
+
+Everything that belongs to one loop hangs on its `Runtime`: the clock, the
+random source, the tables of armed timers. A call looks its runtime up once.
+So a run in virtual time replaces `clock` on its own runtime and nobody else
+notices, and two loops in two threads share no timer.
+
+The clock is `time.monotonic` and never the loop's own: breakers and cool-downs
+outlive loops, and trio starts each run at a random instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+
+    from resilient._runtime.limits import Table
+
+process_random = random.Random()
+"""The one random source of the process; a run may have its own."""
+
+
+class Runtime:
+    """The clock, the random source and the timers of one event loop or trio run."""
+
+    __slots__ = ("__weakref__", "backend", "clock", "in_flight", "loop", "random", "tables")
+
+    def __init__(
+        self, backend: Literal["asyncio", "trio"], loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self.backend = backend
+        self.loop = loop
+        self.clock: Callable[[], float] = time.monotonic
+        self.random: random.Random = process_random
+        self.tables: dict[float, Table] = {}
+        # The tasks that a limit of ours is cancelling right now (asyncio only).
+        self.in_flight: dict[asyncio.Task[Any], Any] = {}
+
+
+def where() -> tuple[Runtime, asyncio.Task[Any] | None]:
+    """Return the runtime of the loop or run that this code runs in, and the asyncio task.
+
+    asyncio is meant only if there is a current asyncio *task*: in trio's guest
+    mode an asyncio loop runs as well, and has none.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _trio_runtime(), None
+    task = asyncio.current_task(loop)
+    if task is None:
+        return _trio_runtime(), None
+    last = _last.runtime
+    if last is None or last.loop is not loop:
+        last = _last.runtime = _asyncio_runtime(loop)
+    return last, task
+
+
+def runtime() -> Runtime:
+    """Return the runtime of the loop or run that this code runs in."""
+    return where()[0]
+
+
+def now() -> float:
+    """Read the Clock: the running loop's if there is one, else the process's."""
+    try:
+        return runtime().clock()
+    except RuntimeError:
+        return time.monotonic()
+
+
+class _Last(threading.local):
+    """The runtime that this thread used last: nearly always the right one."""
+
+    runtime: Runtime | None = None
+
+
+_last = _Last()
+_by_loop: dict[int, Runtime] = {}
+
+
+def _asyncio_runtime(loop: asyncio.AbstractEventLoop) -> Runtime:
+    # Keyed by identity and checked against it: loops need be neither hashable
+    # nor weakly referable, and an id is used again once its loop is gone.
+    found = _by_loop.get(id(loop))
+    if found is None or found.loop is not loop:
+        for key, other in list(_by_loop.items()):
+            if other.loop is None or other.loop.is_closed():
+                _by_loop.pop(key, None)
+        found = _by_loop[id(loop)] = Runtime("asyncio", loop)
+    return found
+
+
+def _trio_runtime() -> Runtime:
+    module = cast("Any", sys.modules.get("trio"))
+    if module is None:
+        raise RuntimeError(NO_LOOP)
+    try:
+        found = _run_variable(module).get(None)
+    except RuntimeError:
+        raise RuntimeError(NO_LOOP) from None
+    if found is None:
+        found = Runtime("trio", None)
+        _run_variable(module).set(found)
+    return found
+
+
+NO_LOOP = "a guarded function was awaited outside of asyncio and trio"
+
+_variables: list[trio.lowlevel.RunVar[Runtime | None]] = []
+
+
+def _run_variable(module: Any) -> trio.lowlevel.RunVar[Runtime | None]:  # noqa: ANN401 - trio may be absent
+    if not _variables:
+        _variables.append(module.lowlevel.RunVar("resilient"))
+    return _variables[0]
+
+
+def _reseed() -> None:
+    # Without it all workers of a prefork server draw the same jitter.
+    process_random.seed()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reseed)

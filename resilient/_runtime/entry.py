@@ -1,0 +1,102 @@
+"""Where a guarded call begins and ends.
+
+One coroutine for each call: it looks up the loop's runtime, makes the `Call`,
+and sets it as the current one while the policies run. On a clean call that
+nobody listens to, this is all there is around them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from resilient._core.outcome import Outcome
+from resilient._runtime.call import Call, current
+from resilient._runtime.clock import where
+from resilient._runtime.listeners import process
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import Token
+
+    from resilient._runtime.attempt import Layer
+    from resilient._runtime.call import Plan
+
+_modules = sys.modules
+
+
+def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
+    """Return the coroutine function that makes a call of `plan`."""
+
+    async def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        call = begin(plan)
+        token = current.set(call)
+        try:
+            if call.loud:
+                return await _watched(call, run, args, kwargs)
+            return await run(call, args, kwargs)
+        except Exception as error:
+            if not call.loud:
+                call.end(error)
+            raise
+        finally:
+            try:
+                current.reset(token)
+            except ValueError:
+                pass  # closed by the garbage collector, in another context
+
+    return guarded
+
+
+def begin(plan: Plan) -> Call:
+    """Make the call that starts now."""
+    if process.watch is not None and "opentelemetry.trace" in _modules:
+        process.watch()
+    listeners = process.loud
+    if plan.listeners:
+        listeners = plan.listeners + listeners
+    here, task = where()
+    return Call(plan, here, task, current.get(), listeners)
+
+
+def leave(token: Token[Call | None]) -> None:
+    """Make the caller's call the current one again."""
+    try:
+        current.reset(token)
+    except ValueError:
+        pass  # as in `guarded`
+
+
+async def run_for_outcome(
+    plan: Plan, run: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Outcome[Any]:
+    """Make a call of `plan` and return its value together with how it came about."""
+    call = begin(plan)
+    call.loud = True
+    token = current.set(call)
+    try:
+        value = await _watched(call, run, args, kwargs)
+    finally:
+        leave(token)
+    return Outcome(
+        value=value,
+        target=None if call.degraded else call.target,
+        fallback_used=not call.degraded and call.target_index > 0,
+        degraded=call.degraded,
+        attempts=tuple(call.history or ()),
+        skipped=call.skipped,
+        elapsed=call.runtime.clock() - call.started,
+    )
+
+
+async def _watched(
+    call: Call, run: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:  # noqa: ANN401
+    call.start()
+    try:
+        value = await run(call, args, kwargs)
+    except BaseException as error:
+        call.end(error)
+        raise
+    call.end(None)
+    return value

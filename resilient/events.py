@@ -1,0 +1,39 @@
+"""The events that listeners get; each class says when it is emitted."""
+
+from __future__ import annotations
+
+from resilient._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    BudgetRefused,
+    BugServed,
+    CallEnded,
+    CallRejected,
+    CallStarted,
+    Degraded,
+    Event,
+    FellBack,
+    RetryScheduled,
+    RetryStopped,
+    TargetSkipped,
+    TimeoutFired,
+    TimeoutOverrun,
+)
+
+__all__ = (
+    "AttemptEnded",
+    "AttemptStarted",
+    "BudgetRefused",
+    "BugServed",
+    "CallEnded",
+    "CallRejected",
+    "CallStarted",
+    "Degraded",
+    "Event",
+    "FellBack",
+    "RetryScheduled",
+    "RetryStopped",
+    "TargetSkipped",
+    "TimeoutFired",
+    "TimeoutOverrun",
+)

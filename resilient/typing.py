@@ -1,0 +1,47 @@
+"""The types that users annotate with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from resilient._core.backoff import Backoff
+from resilient._core.faults import Fault
+from resilient._runtime.fallback import LastResort, TargetHealth
+from resilient._runtime.listeners import Listener
+
+__all__ = (
+    "AsyncFunction",
+    "Backoff",
+    "Classify",
+    "LastResort",
+    "Listener",
+    "OnError",
+    "OnResult",
+    "Seconds",
+    "TargetHealth",
+)
+
+Seconds: TypeAlias = float | int | timedelta
+"""A duration."""
+
+AsyncFunction: TypeAlias = (
+    Callable[..., Awaitable[Any]]
+    | Callable[..., AsyncIterator[Any]]
+    | classmethod[Any, ..., Awaitable[Any]]
+)
+"""What a policy can decorate."""
+
+Answer: TypeAlias = bool | float | timedelta | None
+
+OnError: TypeAlias = (
+    type[Exception] | Callable[[Any], Answer] | tuple["OnError", ...]
+)
+"""Which failures a policy acts on: a type, a predicate, or a tuple of either."""
+
+OnResult: TypeAlias = Callable[[Any], Answer]
+"""A predicate that makes a returned value a failure."""
+
+Classify: TypeAlias = Callable[[Exception], Fault | None]
+"""What is known about a failure; `None` leaves it to the table."""
