@@ -231,7 +231,7 @@ def retry(  # noqa: D417 - the options are described in prose
     _callable(classify, "retry(classify=)")
     policy = RetryPolicy(
         attempts=attempts,
-        on=condition(on, "retry(on=)"),
+        on=condition(on, "retry(on=)", classify=classify),
         on_result=None if on_result is None else result_condition(on_result, "retry(on_result=)"),
         backoff=exponential() if backoff is None else backoff_of(backoff, "retry(backoff=)"),
         max_elapsed=elapsed,

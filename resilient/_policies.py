@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient._core.bound import Bound
+from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
 from resilient._kinds import is_coroutine_function, name_of
 from resilient._runtime.attempt import NamedLayer, target_layer
@@ -112,7 +113,7 @@ class Retry:
     def bound(self, inner: Bound) -> Bound:
         """Multiply, with the longest waits in between."""
         policy = self.policy
-        longest = inf if policy.on.may_wait else max(policy.backoff.cap, policy.max_hint)
+        longest = inf if may_wait(policy.on) else max(policy.backoff.cap, policy.max_hint)
         if policy.on_result is not None:
             longest = inf
         return inner.repeated(self.times, longest, policy.max_elapsed)
@@ -124,7 +125,8 @@ class Retry:
         del targets, inside
         policy = self.policy
         if policy.classify is None and place.classify is not None:
-            policy = replace(policy, classify=place.classify)
+            on = with_classify(policy.on, place.classify)
+            policy = replace(policy, classify=place.classify, on=on)
         retrying = Retrying(
             policy, self.budget, chain=place.chain, index=place.index, leaves=place.leaves
         )

@@ -16,8 +16,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.retry import RetryRun, Stop, Wait
-from resilient._runtime.call import Plan, current
-from resilient._runtime.entry import begin, leave
+from resilient._runtime.call import Call, Plan, current
+from resilient._runtime.entry import leave
 from resilient._runtime.pause import pause
 from resilient._runtime.retry import Retrying
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from resilient._core.retry import RetryPolicy
     from resilient._runtime.budgets import RetryBudget
-    from resilient._runtime.call import Call
 
 
 class Block:
@@ -73,7 +72,7 @@ class Block:
         return self._attempt
 
     def _start(self) -> None:
-        self._call = call = begin(self._plan)
+        self._call = call = Call(self._plan)
         self._cancelling = 0 if call.task is None else call.task.cancelling()
         if self._retrying.budget is not None:
             self._retrying.budget.deposit(call.resumed)

@@ -14,9 +14,11 @@ event are complete.
 from __future__ import annotations
 
 import uuid
+from asyncio import current_task, get_running_loop
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -33,6 +35,7 @@ from resilient._core.events import (
 )
 from resilient._core.names import error_type
 from resilient._core.outcome import Attempt, Disposition, Kind, SkippedTarget, Verdict
+from resilient._runtime.clock import last, runtime_of
 from resilient._runtime.listeners import process, tell
 from resilient.errors import Rejected
 
@@ -70,6 +73,8 @@ class Plan:
 class _Seldom:
     """What only some calls set: everything here is a class attribute until then."""
 
+    # Who is told of everything, as it was when the call began.
+    listeners: tuple[Listener, ...] = ()
     # The attempts that somebody has decided about; complete where `loud`.
     history: list[Attempt] | None = None
     skipped: tuple[SkippedTarget, ...] = ()
@@ -96,6 +101,9 @@ class _Seldom:
     _id: str | None = None
 
 
+current: ContextVar[Call | None] = ContextVar("resilient_call", default=None)
+
+
 class Call(_Seldom):
     """A guarded call: which attempt it is at, how long is left, who called it.
 
@@ -103,10 +111,12 @@ class Call(_Seldom):
     results are not on it.
     """
 
+    loud: Any
+    """Whether anything is noted on the success path: somebody listens, or wants the history."""
+
     __slots__ = (
         "attempt",
         "limit",
-        "listeners",
         "loud",
         "parent",
         "plan",
@@ -116,20 +126,26 @@ class Call(_Seldom):
         "task",
     )
 
-    def __init__(
-        self,
-        plan: Plan,
-        runtime: Runtime,
-        task: asyncio.Task[Any] | None,
-        parent: Call | None,
-        listeners: tuple[Listener, ...],
-    ) -> None:
+    def __init__(self, plan: Plan) -> None:
+        # All that a call has to look up is looked up here: a frame of its own
+        # for each question would cost more than the answers.
         self.plan = plan
-        self.runtime = runtime
+        try:
+            loop = get_running_loop()
+            task = current_task(loop)
+        except RuntimeError:
+            loop = task = None
+        runtime = last.runtime
+        if task is None or runtime is None or runtime.loop is not loop:
+            runtime = runtime_of(loop, task)
         self.task = task
-        self.parent = parent
-        self.listeners = listeners
-        self.loud: Any = listeners
+        self.runtime = runtime
+        self.parent = current.get()
+        if process.watch is not None and "opentelemetry.trace" in modules:
+            process.watch()
+        self.loud = listeners = process.loud + plan.listeners
+        if listeners:
+            self.listeners = listeners
         self.started = self.resumed = runtime.clock()
         self.limit = inf
         self.attempt = 0
@@ -346,7 +362,6 @@ def _unacceptable(event: AttemptEnded) -> str | None:
     return "unacceptable_result" if event.unacceptable else None
 
 
-current: ContextVar[Call | None] = ContextVar("resilient_call", default=None)
 
 
 def current_call() -> Call | None:

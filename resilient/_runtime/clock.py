@@ -47,28 +47,27 @@ class Runtime:
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
 
 
-def where() -> tuple[Runtime, asyncio.Task[Any] | None]:
-    """Return the runtime of the loop or run that this code runs in, and the asyncio task.
+def runtime_of(
+    loop: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None
+) -> Runtime:
+    """Return the runtime of an asyncio task's loop; without a task, of the trio run.
 
     asyncio is meant only if there is a current asyncio *task*: in trio's guest
     mode an asyncio loop runs as well, and has none.
     """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return _trio_runtime(), None
-    task = asyncio.current_task(loop)
-    if task is None:
-        return _trio_runtime(), None
-    last = _last.runtime
-    if last is None or last.loop is not loop:
-        last = _last.runtime = _asyncio_runtime(loop)
-    return last, task
+    if loop is None or task is None:
+        return _trio_runtime()
+    last.runtime = found = _asyncio_runtime(loop)
+    return found
 
 
 def runtime() -> Runtime:
     """Return the runtime of the loop or run that this code runs in."""
-    return where()[0]
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _trio_runtime()
+    return runtime_of(loop, asyncio.current_task(loop))
 
 
 def now() -> float:
@@ -80,12 +79,12 @@ def now() -> float:
 
 
 class _Last(threading.local):
-    """The runtime that this thread used last: nearly always the right one."""
+    """The asyncio runtime that this thread used last: nearly always the right one."""
 
     runtime: Runtime | None = None
 
 
-_last = _Last()
+last = _Last()
 _by_loop: dict[int, Runtime] = {}
 
 

@@ -7,13 +7,10 @@ nobody listens to, this is all there is around them.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import Call, current
-from resilient._runtime.clock import where
-from resilient._runtime.listeners import process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,14 +19,12 @@ if TYPE_CHECKING:
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Plan
 
-_modules = sys.modules
-
 
 def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
     """Return the coroutine function that makes a call of `plan`."""
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        call = begin(plan)
+        call = Call(plan)
         token = current.set(call)
         try:
             if call.loud:
@@ -48,17 +43,6 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
     return guarded
 
 
-def begin(plan: Plan) -> Call:
-    """Make the call that starts now."""
-    if process.watch is not None and "opentelemetry.trace" in _modules:
-        process.watch()
-    listeners = process.loud
-    if plan.listeners:
-        listeners = plan.listeners + listeners
-    here, task = where()
-    return Call(plan, here, task, current.get(), listeners)
-
-
 def leave(token: Token[Call | None]) -> None:
     """Make the caller's call the current one again."""
     try:
@@ -71,8 +55,8 @@ async def run_for_outcome(
     plan: Plan, run: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Outcome[Any]:
     """Make a call of `plan` and return its value together with how it came about."""
-    call = begin(plan)
-    call.loud = True
+    call = Call(plan)
+    call.loud = call.loud or True
     token = current.set(call)
     try:
         value = await _watched(call, run, args, kwargs)
