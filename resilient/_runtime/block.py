@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Block:
     """An async iterator over the attempts of one block."""
 
-    __slots__ = ("_attempt", "_call", "_cancelling", "_plan", "_retrying", "_run", "_step")
+    __slots__ = ("_attempt", "_call", "_plan", "_retrying", "_run", "_step")
 
     def __init__(self, policy: RetryPolicy, budget: RetryBudget | None) -> None:
         if policy.on_result is not None:
@@ -49,7 +49,6 @@ class Block:
         self._run: RetryRun | None = None
         self._step: Wait | None = None
         self._attempt: BlockAttempt | None = None
-        self._cancelling = 0
 
     def __aiter__(self) -> Block:
         """Return itself: a block is iterated once."""
@@ -73,14 +72,13 @@ class Block:
 
     def _start(self) -> None:
         self._call = call = Call(self._plan)
-        self._cancelling = 0 if call.task is None else call.task.cancelling()
         if self._retrying.budget is not None:
             self._retrying.budget.deposit(call.resumed)
         call.start()
 
     async def _pause(self, call: Call, step: Wait) -> None:
         try:
-            await pause(call, step.seconds, self._cancelling)
+            await pause(call, step.seconds)
         except BaseException as error:
             call.end(error)
             raise

@@ -116,6 +116,7 @@ class Call(_Seldom):
 
     __slots__ = (
         "attempt",
+        "cancelling",
         "limit",
         "loud",
         "parent",
@@ -139,6 +140,8 @@ class Call(_Seldom):
         if task is None or runtime is None or runtime.loop is not loop:
             runtime = runtime_of(loop, task)
         self.task = task
+        # What was asked before us is not ours to act on.
+        self.cancelling = 0 if task is None else task.cancelling()
         self.runtime = runtime
         self.parent = current.get()
         if process.watch is not None and "opentelemetry.trace" in modules:

@@ -157,7 +157,6 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
         cursor: Cursor | None = None
         index: int | None = 0
         end = call.resumed + policy.deadline
-        cancelling = 0 if call.task is None else call.task.cancelling()
         if chain.blocked or not plain:
             cursor = call.cursor = Cursor(policy)
             index = _advance(call, chain, cursor, end)
@@ -189,7 +188,7 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
                     count(chain.answered, index)
                     return value
                 if index is not None:
-                    await check_cancelled(call, cancelling)
+                    await check_cancelled(call)
             assert cursor is not None
             return await _conclude(call, chain, cursor)
         finally:

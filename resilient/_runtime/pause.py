@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 _RESOLUTION = 1e-9
 
 
-async def pause(call: Call, seconds: float, cancelling: int) -> None:
-    """Wait `seconds` before the next attempt; `cancelling` is the task's count at the start."""
-    await check_cancelled(call, cancelling)
+async def pause(call: Call, seconds: float) -> None:
+    """Wait `seconds` before the next attempt."""
+    await check_cancelled(call)
     if seconds > 0:
         await _sleep(call, seconds)
-        await check_cancelled(call, cancelling)
+        await check_cancelled(call)
     call.resumed = call.runtime.clock()
 
 
-async def check_cancelled(call: Call, cancelling: int) -> None:
+async def check_cancelled(call: Call) -> None:
     """Let a requested cancellation happen now; return at once if there is none."""
     await anyio.lowlevel.checkpoint_if_cancelled()
-    if call.task is not None and call.task.cancelling() > cancelling:
+    if call.task is not None and call.task.cancelling() > call.cancelling:
         # Delivered here if it still waits for an await; else the target has
         # swallowed it, and the one who asked must not wait for ever.
         await asyncio.sleep(0)

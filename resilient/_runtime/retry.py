@@ -166,7 +166,6 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
         if budget is not None:
             budget.deposit(call.resumed)
         began = call.resumed
-        cancelling = 0 if call.task is None else call.task.cancelling()
         run: RetryRun | None = None
         last: Exception | None = None
         surfaces: Exception | None = None
@@ -206,7 +205,7 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
                     # Outside of the handler: a refusal is not its context.
                     raise surfaces
                 assert isinstance(step, Wait)
-                await pause(call, step.seconds, cancelling)
+                await pause(call, step.seconds)
         finally:
             last = surfaces = None
 

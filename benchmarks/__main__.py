@@ -1,0 +1,45 @@
+"""Print the table: `python -m benchmarks [--rounds N] [--chunk N]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+
+from benchmarks import contenders
+from benchmarks.measure import Call, Ratio, ratios
+
+
+async def main(rounds: int, chunk: int) -> None:
+    await _table(
+        "success; the function answers at once",
+        contenders.target,
+        contenders.ours() | contenders.peers(),
+        rounds,
+        chunk,
+    )
+    recovering = contenders.recovering()
+    hand = next(iter(recovering.values()))
+    await _table("fails once, then answers", hand, recovering, rounds, max(1, chunk // 4))
+
+
+async def _table(
+    title: str, baseline: Call, calls: dict[str, Call], rounds: int, chunk: int
+) -> None:
+    found, nanoseconds = await ratios(baseline, calls, rounds=rounds, chunk=chunk)
+    print(f"\n{title}: x baseline ({nanoseconds:.0f} ns here), median and middle half")
+    for name, ratio in found.items():
+        print(f"  {name:<52} {_said(ratio)}")
+
+
+def _said(ratio: Ratio) -> str:
+    return f"{ratio.middle:7.1f}   {ratio.low:.1f} .. {ratio.high:.1f}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=31, help="interleaved rounds (31)")
+    parser.add_argument("--chunk", type=int, default=1000, help="calls in a chunk (1000)")
+    options = parser.parse_args()
+    print(f"{platform.python_implementation()} {platform.python_version()}, asyncio")
+    asyncio.run(main(options.rounds, options.chunk))

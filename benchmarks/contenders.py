@@ -1,0 +1,123 @@
+"""The functions that are compared: ours, by hand, and with other libraries.
+
+Every full stack does the same: a fallback around a total timeout around a
+retry of three attempts. The function inside answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from resilient import fallback, retry, stack, timeout
+
+Call = Callable[[], Awaitable[object]]
+
+
+async def target() -> int:
+    return 1
+
+
+async def other() -> int:
+    return 2
+
+
+def flaky() -> Call:
+    """Return a function that fails every other time."""
+    calls = 0
+
+    async def fails_every_other_time() -> int:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise ConnectionError
+        return calls
+
+    return fails_every_other_time
+
+
+def ours() -> dict[str, Call]:
+    quick = retry(attempts=3, backoff=[0])
+    return {
+        "retry": retry(target),
+        "timeout": timeout(30)(target),
+        "fallback": fallback(to=[other])(target),
+        "retry + timeout + fallback": fallback(to=[other])(timeout(30)(quick(target))),
+        "retry + 2 timeouts + fallback": fallback(to=[other])(
+            stack(timeout(30), quick, timeout(8))(target)
+        ),
+    }
+
+
+async def by_hand() -> int:
+    try:
+        async with asyncio.timeout(30):
+            for attempt in range(3):
+                try:
+                    return await target()
+                except ConnectionError:
+                    if attempt == 2:  # noqa: PLR2004 - the last of three
+                        raise
+                    await asyncio.sleep(0)
+    except Exception:  # noqa: BLE001 - a fallback by hand
+        return await other()
+    raise AssertionError
+
+
+def peers() -> dict[str, Call]:
+    """Return the stacks made of other libraries that are installed."""
+    made: dict[str, Call] = {"by hand: asyncio.timeout + loop + try": by_hand}
+    try:
+        import tenacity  # noqa: PLC0415 - an optional peer
+    except ImportError:
+        return made
+
+    retrying = tenacity.retry(
+        stop=tenacity.stop_after_attempt(3),
+        wait=tenacity.wait_none(),
+        retry=tenacity.retry_if_exception_type(ConnectionError),
+        reraise=True,
+    )
+    retried = retrying(target)
+
+    async def tenacity_stack() -> int:
+        try:
+            async with asyncio.timeout(30):
+                return await retried()
+        except Exception:  # noqa: BLE001 - a fallback by hand
+            return await other()
+
+    made[f"tenacity {_version('tenacity')} + asyncio.timeout + try"] = tenacity_stack
+    return made
+
+
+def recovering() -> dict[str, Call]:
+    """Return calls whose function fails once and then answers."""
+    tried_again = flaky()
+
+    async def hand() -> object:
+        try:
+            return await tried_again()
+        except ConnectionError:
+            return await tried_again()
+
+    made: dict[str, Call] = {
+        "by hand: try, and call again": hand,
+        "retry": retry(attempts=3, backoff=[0])(flaky()),
+    }
+    try:
+        import tenacity  # noqa: PLC0415 - an optional peer
+    except ImportError:
+        return made
+    made[f"tenacity {_version('tenacity')}"] = tenacity.retry(
+        stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_none()
+    )(flaky())
+    return made
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "?"
