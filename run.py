@@ -49,7 +49,7 @@ TASKS = {
             ["-m", "ruff", "check", "."],
             ["-m", "ruff", "format", "--check", "."],
             ["-m", "mypy"],
-            ["-m", "pyright"],
+            ["-m", "pyright", "--pythonpath", VENV_PYTHON],
             ["-m", "pytest", "-q", "tests/typing"],
         ),
     ),
