@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -33,10 +34,13 @@ def exported(module) -> set[str]:
     A facade is nothing but exports, so all its names count; a module with
     code in it also holds what it imported to do its work.
     """
-    names = {name for name in vars(module) if not name.startswith("_")} - {"annotations"}
     if hasattr(module, "__path__"):
-        return {n for n in names if not isinstance(getattr(module, n), types.ModuleType)}
-    return {name for name in names if own(getattr(module, name))}
+        names = {n for n, value in vars(module).items() if not isinstance(value, types.ModuleType)}
+    else:
+        defined = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        body = ast.parse(inspect.getsource(module)).body
+        names = {node.name for node in body if isinstance(node, defined)}
+    return {name for name in names if not name.startswith("_")} - {"annotations"}
 
 
 @pytest.mark.parametrize("name", list(public_modules()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-REAL_TIME = {"time.sleep", "asyncio.sleep", "trio.sleep"}
+REAL_TIME = {"time.sleep", "asyncio.sleep"}
 SOCKETS = {"adapters", "real_libraries"}  # a peer on loopback lives in real time
 
 
