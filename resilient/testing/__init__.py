@@ -1,17 +1,38 @@
 """Test what a bad day does to an async function, without waiting for it.
 
 `virtual_time` runs an async function on a clock that jumps: a test of an hour
-of retries takes milliseconds and reads exact times.
+of retries takes milliseconds and reads exact times. `Tester` runs policies
+against scripts of failures, on asyncio and trio, and compares what happened.
 """
 
 from __future__ import annotations
 
+from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._leftovers import leftovers
-from resilient.testing._run import Stuck
+from resilient.testing._record import Cancelled, Log, Raised, Returned, Run
+from resilient.testing._steps import Bad, Fail, Hang, Ok, Stubborn
+from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
+from resilient.testing._virtual_run import Stuck
 
 __all__ = (
-    "Stuck",
+    "Bad",
+    "cancel_at_every_await",
+    "Cancelled",
+    "Fail",
+    "Hang",
+    "Interrupted",
     "leftovers",
+    "Log",
+    "Ok",
+    "Raised",
+    "Returned",
+    "Run",
+    "Stubborn",
+    "Stuck",
+    "Tester",
     "virtual_time",
 )
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -10,15 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
 
-from resilient.testing._run import Run, Stuck
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override  # anyio needs it as well
+from resilient.testing._virtual_run import Stuck, VirtualRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -31,12 +25,14 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def run(main: Callable[[Run, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float) -> T:
+def run(
+    main: Callable[[VirtualRun, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float
+) -> T:
     """Run `main` in a fresh virtual loop, and close it as `asyncio.run` does."""
 
     async def begin() -> T:
         loop = cast("VirtualLoop", asyncio.get_running_loop())
-        loop.run = Run(horizon)
+        loop.run = VirtualRun(horizon)
         alarm = loop.call_at(horizon, loop.run.past_horizon)
         try:
             return await main(loop.run, loop.time)
@@ -50,7 +46,7 @@ def run(main: Callable[[Run, Callable[[], float]], Coroutine[Any, Any, T]], hori
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A selector event loop whose clock starts at 0 and jumps."""
 
-    run: Run
+    run: VirtualRun
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -60,12 +56,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_PollingSelector(self._idle))
         self._keep_resolution()
 
-    @override
     def time(self) -> float:
         """Return the virtual time in seconds."""
         return super().time() if self._real else self._now
 
-    @override
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
@@ -75,7 +69,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         job.add_done_callback(self._jobs.discard)
         return job
 
-    @override
     async def shutdown_default_executor(self, *args: Any, **kwargs: Any) -> None:
         """Join the executor's threads, in real time: theirs is the only time there is."""
         self._real = True
@@ -127,7 +120,6 @@ class _PollingSelector(selectors.DefaultSelector):
         super().__init__()
         self._idle = idle
 
-    @override
     def select(self, timeout: float | None = None) -> Ready:
         ready = super().select(0)
         return ready if ready or timeout == 0 else self._idle(super().select, timeout)

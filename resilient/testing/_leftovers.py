@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from resilient._runtime.clock import runtime
 from resilient.testing import _tasks
-from resilient.testing._run import current_run
+from resilient.testing._virtual_run import current_run
 
 
 def leftovers() -> list[str]:

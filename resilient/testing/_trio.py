@@ -8,7 +8,6 @@ looks for both.
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome
@@ -16,12 +15,7 @@ import trio
 import trio.testing
 
 from resilient.testing import _tasks
-from resilient.testing._run import Run, Stuck
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override  # anyio needs it as well
+from resilient.testing._virtual_run import Stuck, VirtualRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,12 +23,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(main: Callable[[Run, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float) -> T:
+def run(
+    main: Callable[[VirtualRun, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float
+) -> T:
     """Run `main` under a fresh mock clock that starts at 0."""
     clock = trio.testing.MockClock(autojump_threshold=0)
 
     async def begin() -> T:
-        this = Run(horizon)
+        this = VirtualRun(horizon)
 
         async def alarm() -> None:
             await trio.sleep_until(horizon)
@@ -55,20 +51,20 @@ def run(main: Callable[[Run, Callable[[], float]], Coroutine[Any, Any, T]], hori
 class _Watch(trio.abc.Instrument):
     """Ends a run that the clock alone would jump over, or leave hanging."""
 
-    def __init__(self, run: Run, clock: trio.testing.MockClock, main: trio.lowlevel.Task) -> None:
+    def __init__(
+        self, run: VirtualRun, clock: trio.testing.MockClock, main: trio.lowlevel.Task
+    ) -> None:
         self._run = run
         self._clock = clock
         self._main = main
         self._time = 0.0
 
-    @override
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         # While a thread works, the clock holds still for as long as patience lasts.
         patience = self._run.patience if self._run.busy_threads() else 0.0
         if patience != self._clock.autojump_threshold:
             self._clock.autojump_threshold = patience
 
-    @override
     def before_io_wait(self, timeout: float) -> None:
         now = self._clock.current_time()
         jumped, self._time = now > self._time, now

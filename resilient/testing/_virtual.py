@@ -15,13 +15,15 @@ import random
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, cast
 
+from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import runtime
 from resilient.testing import _asyncio
 from resilient.testing._leftovers import leftovers
-from resilient.testing._run import Run, Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from resilient.testing._virtual_run import VirtualRun
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,7 +43,8 @@ def virtual_time(
 
     Inside, every clock reads 0 at first and jumps whenever everything waits:
     sleeps and deadlines of asyncio, trio and anyio, and all waits and limits
-    of this library. The library's random source is `Random(seed)`.
+    of this library. The library's random source is `Random(seed)`, and every
+    retry budget is untouched.
 
     A run that is not over after `horizon` virtual seconds raises `Stuck`; so
     does one that waits for a worker thread for more than a real second: the
@@ -52,6 +55,7 @@ def virtual_time(
     With `check_leftovers`, an `AssertionError` names what the function left
     running, armed or open (see `leftovers`).
 
+    >>> import anyio
     >>> async def nap() -> float:
     ...     await anyio.sleep(3600)
     ...     return anyio.current_time()
@@ -62,18 +66,12 @@ def virtual_time(
         raise ValueError(f"horizon must be a finite number of seconds > 0, not {horizon!r}")
     run = _runner(backend)
 
-    async def main(this: Run, clock: Callable[[], float]) -> T:
+    async def main(this: VirtualRun, clock: Callable[[], float]) -> T:
         here = runtime()
         here.clock = clock
         here.random = random.Random(seed)
-        try:
-            with this.current(), this.scope:
-                return await _checked(fn(*args)) if check_leftovers else await fn(*args)
-        finally:
-            # Whatever the cancelled function made of it: it did not end in time.
-            if this.reason is not None:
-                raise Stuck(this.reason)
-        raise AssertionError  # the scope swallows nothing but its own cancellation
+        with fresh_budgets(), this.supervised():
+            return await _checked(fn(*args)) if check_leftovers else await fn(*args)
 
     result: T = run(main, horizon)
     return result

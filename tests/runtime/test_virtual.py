@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 import resilient.testing
+from resilient import RetryBudget
 from resilient._runtime.clock import now, process_random, runtime
 from resilient.testing import Stuck, leftovers, virtual_time
 
@@ -90,7 +91,7 @@ def test_timers_of_trio_jump_too():
 
     async def native() -> float:
         with trio.move_on_after(3.5):
-            await trio.sleep(4)
+            await trio.sleep_forever()
         return trio.current_time()
 
     assert virtual_time(native, backend="trio") == 3.5
@@ -270,7 +271,7 @@ def test_the_clock_stands_still_while_a_thread_works(backend):
 @both
 def test_a_thread_that_takes_long_is_refused(backend, monkeypatch):
     """The clock never jumps past a thread that is at work: the run says so and ends."""
-    monkeypatch.setattr("resilient.testing._run.PATIENCE", 0.01)
+    monkeypatch.setattr("resilient.testing._virtual_run.PATIENCE", 0.01)
 
     async def threaded() -> None:
         with anyio.move_on_after(5):
@@ -282,7 +283,7 @@ def test_a_thread_that_takes_long_is_refused(backend, monkeypatch):
 
 def test_a_long_job_of_asyncio_s_executor_is_refused(monkeypatch):
     """Threads of `run_in_executor` are known as well, although no limiter counts them."""
-    monkeypatch.setattr("resilient.testing._run.PATIENCE", 0.01)
+    monkeypatch.setattr("resilient.testing._virtual_run.PATIENCE", 0.01)
 
     async def threaded() -> None:
         await asyncio.to_thread(time.sleep, 0.1)  # noqa: TID251 - real work
@@ -529,6 +530,19 @@ def test_a_failed_assertion_is_not_hidden(backend):
 
     with pytest.raises(AssertionError, match="the fact itself"):
         virtual_time(fails, backend=backend, check_leftovers=True)
+
+
+@both
+def test_budgets_are_untouched_in_every_run(backend):
+    """A retry budget that one run has spent is full again in the next, and outside."""
+    budget = RetryBudget("virtual", ratio=0, reserve=2)
+
+    async def spend() -> list[bool]:
+        return [budget.withdraw(now()) for _ in range(3)]
+
+    for _ in range(2):
+        assert virtual_time(spend, backend=backend) == [True, True, False]
+    assert budget.available == 2
 
 
 def test_outside_of_a_run_there_are_no_leftovers_to_ask_for():

@@ -35,7 +35,7 @@ class Stuck(AssertionError):
     """
 
 
-class Run:
+class VirtualRun:
     """One run: its scope, the tasks that were there before it, what was opened since."""
 
     def __init__(self, horizon: float) -> None:
@@ -68,27 +68,36 @@ class Run:
         return int(self._limiter.borrowed_tokens)
 
     @contextmanager
-    def current(self) -> Generator[None]:
-        """Be the current run, and note each async generator that is started."""
-        hooks = sys.get_asyncgen_hooks()
-
-        def started(generator: AsyncGeneratorType[Any, Any]) -> None:
-            self.generators.add(generator)
-            if hooks.firstiter is not None:
-                hooks.firstiter(generator)
-
-        def dropped(generator: AsyncGeneratorType[Any, Any]) -> None:
-            self.dropped.append(generator.__qualname__)
-            if hooks.finalizer is not None:
-                hooks.finalizer(generator)
-
+    def supervised(self) -> Generator[None]:
+        """Be the current run; raise `Stuck` if it had to be given up."""
         token = _current.set(self)
-        sys.set_asyncgen_hooks(cast("Any", started), cast("Any", dropped))
+        hooks = sys.get_asyncgen_hooks()
+        self._note_generators(hooks)
         try:
-            yield
+            with self.scope:
+                yield
         finally:
             sys.set_asyncgen_hooks(*hooks)
             _current.reset(token)
+            # Whatever the cancelled function made of it: it did not end in time.
+            if self.reason is not None:
+                raise Stuck(self.reason)
+
+    def _note_generators(self, hooks: Any) -> None:  # noqa: ANN401 - its class has no public name
+        """Keep track of the async generators that are started, and of those dropped while open.
+
+        The hooks that are there already are the loop's: both backends have them.
+        """
+
+        def started(generator: AsyncGeneratorType[Any, Any]) -> None:
+            self.generators.add(generator)
+            hooks.firstiter(generator)
+
+        def dropped(generator: AsyncGeneratorType[Any, Any]) -> None:
+            self.dropped.append(generator.__qualname__)
+            hooks.finalizer(generator)
+
+        sys.set_asyncgen_hooks(cast("Any", started), cast("Any", dropped))
 
     def _give_up(self, reason: str) -> None:
         if self.reason is None:
@@ -96,10 +105,10 @@ class Run:
             self.scope.cancel()
 
 
-_current: ContextVar[Run] = ContextVar("resilient.testing.run")
+_current: ContextVar[VirtualRun] = ContextVar("resilient.testing.run")
 
 
-def current_run() -> Run:
+def current_run() -> VirtualRun:
     """Return the run that this code is part of."""
     try:
         return _current.get()

@@ -1,0 +1,235 @@
+"""A call interrupted at each of its awaits in turn.
+
+A coroutine that waits hands something to the loop: that is a suspension. A
+wrapper around `__await__` counts them. The call runs once to be counted, then
+once for each suspension, and is interrupted exactly there: by an anyio scope,
+by `task.cancel()`, or by an exception that no policy may handle. After that
+the same function is called again, because a call that was interrupted must
+not leave anything that the next one stumbles over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+
+from resilient._runtime.clock import now, runtime
+from resilient.testing._leftovers import leftovers
+from resilient.testing._record import Cancelled, Log, Raised, Result, Returned, Run
+from resilient.testing._tester import broken_rules
+from resilient.testing._virtual import Backend, virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+
+    Guarded = Callable[[], Coroutine[Any, Any, Any]]
+
+Delivery = Literal["scope", "task"] | type[BaseException]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A call that was interrupted at suspension `at` of `of`, and the call `after` it."""
+
+    at: int
+    of: int
+    run: Run
+    after: Result
+    delivery: Delivery
+
+    def check(self) -> Self:
+        """Assert what must hold wherever a call is interrupted.
+
+        The interruption came out as it was (or the value did, if the target
+        had returned before), nothing was called after it, nothing is left,
+        `task.cancelling()` is balanced, and the next call returned.
+        """
+        wrong = broken_rules(self.run)
+        wrong += [f"left behind: {one}" for one in self.run.leftovers]
+        if not self._surfaced():
+            wrong.append(f"the interruption did not surface: {self.run.result!r}")
+        if not isinstance(self.after, Returned):
+            wrong.append(f"the next call did not return: {self.after!r}")
+        if wrong:
+            where = f"{self.run.backend}, {self.delivery}, suspension {self.at} of {self.of}: "
+            raise AssertionError(where + "; ".join(wrong) + f"\n{self.run}")
+        return self
+
+    def _surfaced(self) -> bool:
+        result = self.run.result
+        if isinstance(result, Returned):
+            return self._had_ended()
+        if isinstance(self.delivery, str):
+            return isinstance(result, Cancelled)
+        return isinstance(result, Raised) and type(result.error) is self.delivery
+
+    def _had_ended(self) -> bool:
+        origin = self.run.origin
+        if origin is None or self.run.cancelled_order is None:
+            return False
+        ended = self.run.calls[origin - 1].ended_order
+        return ended is not None and ended < self.run.cancelled_order
+
+
+def cancel_at_every_await(
+    make: Callable[[Log], Guarded],
+    *,
+    backend: Backend,
+    delivery: Delivery = "scope",
+    after: Callable[[Guarded], Awaitable[Any]] | None = None,
+    seed: int = 0,
+) -> Iterator[Interrupted]:
+    """Interrupt a call at each of its suspensions in turn, and yield what came of each.
+
+    `make` gets a log and returns the function to call, fresh for each run:
+    `lambda log: stack(retry(), listeners=[log])(log.scripted("x ."))`.
+    `delivery` is `"scope"` (anyio), `"task"` (`task.cancel()`, asyncio only)
+    or a class of exception to raise at that await, such as
+    `KeyboardInterrupt`. `after` gets the same function when the interrupted
+    call is over; by default it is called once more.
+
+    >>> from resilient import retry
+    >>> def make(log: Log) -> Guarded:
+    ...     return retry(log.scripted("x1 .1"))
+    >>> [found.check().at for found in cancel_at_every_await(make, backend="asyncio")]
+    [1, 2, 3]
+    """
+    if delivery == "task" and backend != "asyncio":
+        raise ValueError("delivery='task' is task.cancel(): asyncio only")
+    again = _call if after is None else after
+
+    def interrupted(at: int) -> tuple[int, Run, Result]:
+        run = partial(_scenario, make, backend, delivery, again, at)
+        return virtual_time(run, backend=backend, seed=seed)
+
+    of, _, _ = interrupted(0)
+    if not of:
+        raise ValueError("the call never suspends: there is no await to interrupt")
+    for at in range(1, of + 1):
+        _, run, next_one = interrupted(at)
+        yield Interrupted(at, of, run, next_one, delivery)
+
+
+async def _scenario(
+    make: Callable[[Log], Guarded],
+    backend: Backend,
+    delivery: Delivery,
+    again: Callable[[Guarded], Awaitable[Any]],
+    at: int,
+) -> tuple[int, Run, Result]:
+    log = Log()
+    guarded = make(log)
+    call = _Interruptible(guarded, log, at, delivery)
+    began = now()
+    result = await call.outcome()
+    run = Run(
+        backend=backend,
+        way="called",
+        calls=tuple(log.calls),
+        events=tuple(log.events),
+        result=result,
+        elapsed=now() - began,
+        leftovers=(*leftovers(), *call.unbalanced),
+        cancelled_at=call.interrupted_at,
+        cancelled_order=call.interrupted_order,
+    )
+    next_one = await _outcome_of(again(guarded)) if at else result
+    return call.suspensions, run, next_one
+
+
+async def _call(guarded: Guarded) -> object:
+    return await guarded()
+
+
+async def _outcome_of(call: Awaitable[Any]) -> Result:
+    try:
+        return Returned(await call)
+    except anyio.get_cancelled_exc_class():
+        return Cancelled()
+    except BaseException as error:  # noqa: BLE001 - whatever leaves is the result
+        return Raised(error)
+
+
+class _Interruptible:
+    """One call, counted, and interrupted at suspension `at` (0: nowhere)."""
+
+    def __init__(self, guarded: Guarded, log: Log, at: int, delivery: Delivery) -> None:
+        self._guarded = guarded
+        self._log = log
+        self._at = at
+        self._delivery = delivery
+        self._scope = anyio.CancelScope()
+        self._task: asyncio.Task[Any] | None = None
+        self.suspensions = 0
+        self.interrupted_at: float | None = None
+        self.interrupted_order: int | None = None
+        self.unbalanced: list[str] = []
+
+    async def outcome(self) -> Result:
+        """Make the call; return what came of it."""
+        if runtime().backend == "trio":
+            return await self._in_scope()
+        # A task of its own: what is left of a cancellation is this call's doing.
+        self._task = asyncio.get_running_loop().create_task(self._in_scope())
+        await asyncio.wait([self._task])
+        asked = self._delivery == "task" and self.interrupted_order is not None
+        if self._task.cancelling() != asked:
+            self.unbalanced.append(
+                f"task.cancelling() is {self._task.cancelling()}, not {int(asked)}"
+            )
+        return Cancelled() if self._task.cancelled() else self._task.result()
+
+    async def _in_scope(self) -> Result:
+        result: Result = Cancelled()
+        with self._scope:
+            try:
+                result = Returned(await self)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever leaves is the result
+                result = Raised(error)
+        return result
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Drive the call as the loop would, and count what it hands to the loop."""
+        inner = self._guarded().__await__()
+        resume: Callable[[], Any] = partial(inner.send, None)
+        while True:
+            try:
+                trap = resume()
+            except StopIteration as done:
+                return done.value
+            self.suspensions += 1
+            error: BaseException | None = None
+            answer: Any = None
+            here = self.suspensions == self._at
+            if here:
+                self._interrupt()
+            try:
+                answer = yield trap
+            except BaseException as exc:  # noqa: BLE001 - goes where the loop has sent it
+                error = exc
+            if here and not isinstance(self._delivery, str):
+                error = self._instead()
+            resume = partial(inner.send, answer) if error is None else partial(inner.throw, error)
+            del error
+
+    def _interrupt(self) -> None:
+        self.interrupted_at = now()
+        self.interrupted_order = self._log.next()
+        # An exception travels as a cancellation until it is there, so that
+        # what is waited for is abandoned as the loop wants it to be.
+        if self._task is not None and self._delivery != "scope":
+            self._task.cancel()
+        else:
+            self._scope.cancel()
+
+    def _instead(self) -> BaseException:
+        assert not isinstance(self._delivery, str)
+        if self._task is not None:
+            self._task.uncancel()
+        return self._delivery()
