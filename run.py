@@ -279,8 +279,8 @@ def run(command: "List[str]") -> "Tuple[bool, str]":
 def fail_with(said: str, line: str) -> "NoReturn":
     """Leave with the last words of the program that failed, and one line of our own."""
     print(" failed", file=sys.stderr)
-    last = said.strip().splitlines()[-12:]
-    print("\n".join("  " + each for each in last), file=sys.stderr)
+    for each in said.strip().splitlines()[-12:]:
+        print("  " + each, file=sys.stderr)
     fail(line)
 
 
