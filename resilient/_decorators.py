@@ -102,7 +102,7 @@ def decorate(fn: Any, outer: Composition) -> Any:  # noqa: ANN401
         return type(fn)(decorate(fn.__func__, outer))
     found = guard_in(fn)
     if found is None:
-        made = _guard(fn, outer, len(outer.policies))
+        made = _guard(fn, outer)
     else:
         inner: Composition = found._self_pipeline  # noqa: SLF001 - the guard is ours
         joined = Pipeline(
@@ -110,15 +110,15 @@ def decorate(fn: Any, outer: Composition) -> Any:  # noqa: ANN401
             name=outer.name or inner.name,
             listeners=(*outer.listeners, *inner.listeners),
         )
-        made = _guard(found._self_fn, joined, len(outer.policies))  # noqa: SLF001
+        lint(joined.name or name_of(fn), outer.policies, inner.policies)
+        made = _guard(found._self_fn, joined)  # noqa: SLF001
     if isinstance(fn, types.MethodType) and found is not None:
         return types.MethodType(made, fn.__self__)
     return made
 
 
-def _guard(fn: Any, composition: Composition, new: int) -> Guard:  # noqa: ANN401
+def _guard(fn: Any, composition: Composition) -> Guard:  # noqa: ANN401
     kind_to_decorate(fn)
-    lint(composition.name or name_of(fn), composition.policies, new)
     compiled = composition.compile(fn)
     return Guard(compiled, fn, composition)
 
@@ -144,11 +144,11 @@ def stack(*policies: Pipeline, name: str | None = None, listeners: Sequence[List
             written = getattr(policy, "__name__", type(policy).__qualname__)
             message = f"stack() takes policies such as retry() or timeout(8), not {written}"
             raise TypeError(message)
+        lint(name or "stack", parts, policy.policies)
         parts.extend(policy.policies)
         told.extend(policy.listeners)
     if name is not None:
         options.text(name, "stack(name=)")
-    lint(name or "stack", parts, len(parts))
     return Pipeline(policies=tuple(parts), name=name, listeners=(*listeners, *told))
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from resilient._policies import Policy
 
 
-def lint(name: str, policies: Sequence[Policy], new: int) -> None:
-    """Warn of pairs whose outer part is among the first `new` of `policies`."""
-    for place, outer in enumerate(policies[:new]):
-        for inner in policies[place + 1 :]:
+def lint(name: str, outside: Sequence[Policy], inside: Sequence[Policy]) -> None:
+    """Warn of the pairs that come about when `outside` is put around `inside`."""
+    for outer in outside:
+        for inner in inside:
             for message in _pair(outer, inner):
                 warnings.warn(f"{name}: {message}", PolicyOrderWarning, stacklevel=_users_line())
 

@@ -18,7 +18,6 @@ never takes the place of the last real error.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from resilient._core.faults import Fault
 
     Classify = Callable[[Exception], Fault | None]
+
+_ROUNDING = 1e-9
+"""Sums of seconds that mean the same differ by less."""
 
 WaitSource = Literal["backoff", "hint", "predicate"]
 
@@ -111,7 +113,7 @@ class RetryRun:
             return Stop("exhausted")
         wait = self._wait(answer, hint, rnd)
         # `>=`: a wait that ends with the deadline leaves no time for the attempt.
-        if wait.seconds >= left or wait.seconds > patience:
+        if wait.seconds >= left - _ROUNDING or wait.seconds > patience:
             return Stop("deadline", wait.seconds)
         if wait.source == "hint" and wait.seconds > policy.max_hint:
             return Stop("deadline", wait.seconds)
@@ -168,5 +170,3 @@ def _why(stop: Stop) -> str | None:
         return "the last error is not retryable"
     return None
 
-
-UNLIMITED = inf

@@ -48,6 +48,8 @@ class Tester:
     functions, so `lambda other: fallback(to=[other])` falls back to one.
     """
 
+    __test__ = False  # its name is a noun, not a class of tests
+
     def __init__(self, *policies: Pipeline | Callable[..., Pipeline]) -> None:
         self._policies = policies
 
