@@ -9,7 +9,7 @@ ResilientError(Exception)
 │   └── Skipped                  a target that was not asked; .target .reason .scope
 ├── TimedOut(TimeoutError)       one of our limits expired; .after .limit
 ├── Unacceptable                 a returned value that `on_result` judged a failure; .result
-└── AllTargetsFailed(ExceptionGroup)   every target's error in order; .attempts .skipped .retry_after
+└── AllTargetsFailed(ExceptionGroup)   every target's error; .attempts .skipped .retry_after
 
 Messages hold names and numbers, never arguments or results.
 All of them pickle.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from resilient._core.outcome import Disposition, Kind, Verdict
+    from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
 CallOutcome = Literal["success", "fallback", "degraded", "failure", "rejected", "cancelled"]
 RetryResult = Literal[
@@ -73,7 +73,7 @@ class AttemptEnded(Event):
     error: BaseException | None = None
     unacceptable: bool = False
     wait: float | None = None
-    wait_source: str | None = None
+    wait_source: WaitSource | None = None
     hint_source: str | None = None
     timeout: float | None = None
     timeout_limit: str | None = None
@@ -87,7 +87,7 @@ class RetryScheduled(Event):
     number: int
     attempts: int | None
     wait: float
-    source: str
+    source: WaitSource
     error: Exception | None
 
 

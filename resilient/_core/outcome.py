@@ -18,6 +18,9 @@ Verdict = Literal["success", "failure", "neutral"]
 Kind = Literal["initial", "retry", "fallback", "hedge"]
 """Why an attempt was made."""
 
+WaitSource = Literal["backoff", "hint", "predicate"]
+"""Who asked for a wait."""
+
 Disposition = Literal[
     "returned",
     "retried",
@@ -54,7 +57,7 @@ class Attempt:
     disposition: Disposition
     error: str | None = None
     wait: float | None = None
-    wait_source: Literal["backoff", "hint", "predicate"] | None = None
+    wait_source: WaitSource | None = None
     hint_source: str | None = None
 
 

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from resilient._core.conditions import Condition, ResultCondition
     from resilient._core.events import RetryResult
     from resilient._core.faults import Fault
+    from resilient._core.outcome import WaitSource
 
     Classify = Callable[[Exception], Fault | None]
 
 _ROUNDING = 1e-9
 """Sums of seconds that mean the same differ by less."""
-
-WaitSource = Literal["backoff", "hint", "predicate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,9 @@ class RetryRun:
         self.tries += 1
         return self._decide(self.policy.on.decide(error), hint, left, patience, rnd)
 
-    def after_result(self, answer: bool | float, *, left: float, patience: float, rnd: float) -> Wait | Stop:  # noqa: FBT001, E501 - what the user's predicate said
+    def after_result(
+        self, answer: bool | float, *, left: float, patience: float, rnd: float
+    ) -> Wait | Stop:  # noqa: FBT001, E501 - what the user's predicate said
         """Decide what follows a try whose value `on_result` judged a failure."""
         self.tries += 1
         return self._decide(answer, None, left, patience, rnd)
@@ -169,4 +170,3 @@ def _why(stop: Stop) -> str | None:
     if stop.result == "not_retryable":
         return "the last error is not retryable"
     return None
-

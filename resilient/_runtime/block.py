@@ -13,7 +13,7 @@ so nothing is called and nothing is returned.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from resilient._core.retry import RetryRun, Stop, Wait
 from resilient._runtime.call import Call, Plan, current
@@ -59,7 +59,7 @@ class Block:
         if self._call is None:
             self._start()
         elif self._attempt is not None and self._attempt.state == "new":
-            message = "an attempt of a retry block was not used: write `with attempt:` around the body"
+            message = "an attempt of a retry block was not used: write `with attempt:`"
             raise RuntimeError(message)
         elif self._step is None:
             raise StopAsyncIteration
@@ -131,10 +131,10 @@ class BlockAttempt:
         assert block._call is not None  # noqa: SLF001 - one idea in two classes
         self.number: int = block._call.attempt + 1  # noqa: SLF001
 
-    def __enter__(self) -> BlockAttempt:
+    def __enter__(self) -> Self:
         """Begin the attempt."""
         if self.state != "new":
-            message = "an attempt of a retry block is used once; the next turn of the loop has its own"
+            message = "an attempt of a retry block is used once: the next turn has its own"
             raise RuntimeError(message)
         self.state = "used"
         self._token = self._block.enter()

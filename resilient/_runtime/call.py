@@ -34,7 +34,14 @@ from resilient._core.events import (
     TimeoutOverrun,
 )
 from resilient._core.names import error_type
-from resilient._core.outcome import Attempt, Disposition, Kind, SkippedTarget, Verdict
+from resilient._core.outcome import (
+    Attempt,
+    Disposition,
+    Kind,
+    SkippedTarget,
+    Verdict,
+    WaitSource,
+)
 from resilient._runtime.clock import last, runtime_of
 from resilient._runtime.listeners import process, tell
 from resilient.errors import Rejected
@@ -45,8 +52,6 @@ if TYPE_CHECKING:
 
     from resilient._core.events import CallOutcome, RetryResult
     from resilient._core.fallback import Cursor
-    from resilient._core.retry import WaitSource
-    from resilient._runtime.clock import Runtime
     from resilient._runtime.listeners import Listener
 
 
@@ -131,11 +136,13 @@ class Call(_Seldom):
         # All that a call has to look up is looked up here: a frame of its own
         # for each question would cost more than the answers.
         self.plan = plan
+        loop: asyncio.AbstractEventLoop | None = None
+        task: asyncio.Task[Any] | None = None
         try:
             loop = get_running_loop()
             task = current_task(loop)
         except RuntimeError:
-            loop = task = None
+            pass  # not asyncio: `runtime_of` asks trio
         runtime = last.runtime
         if task is None or runtime is None or runtime.loop is not loop:
             runtime = runtime_of(loop, task)
@@ -365,8 +372,6 @@ def _unacceptable(event: AttemptEnded) -> str | None:
     return "unacceptable_result" if event.unacceptable else None
 
 
-
-
 def current_call() -> Call | None:
     """Return the guarded call that this code runs in, `None` outside of one.
 
@@ -404,6 +409,8 @@ def scopes_left() -> float:
     """
     try:
         deadline = anyio.current_effective_deadline()
-        return inf if deadline in (inf, -inf) else deadline - anyio.current_time()
+        if deadline in (inf, -inf):
+            return inf
+        return deadline - anyio.current_time()  # noqa: TID251 - a difference, and not kept
     except RuntimeError:  # no async library runs here
         return inf

@@ -112,9 +112,7 @@ class Retrying:
             call.waited += step.seconds
             call.decide("failure", "retried", error, wait=step.seconds, source=step.source)
             call.report(
-                RetryScheduled(
-                    now, number, self.policy.attempts, step.seconds, step.source, error
-                )
+                RetryScheduled(now, number, self.policy.attempts, step.seconds, step.source, error)
             )
             self._warn_of_layers(call)
             return step
@@ -140,7 +138,9 @@ class Retrying:
                 return
             outer = outer.parent
 
-    def note(self, call: Call, run: RetryRun, stop: Stop, error: Exception, why: str | None) -> None:
+    def note(
+        self, call: Call, run: RetryRun, stop: Stop, error: Exception, why: str | None
+    ) -> None:
         """Say on the error that surfaces what was tried."""
         if stop.result == "budget" and self.budget is not None:
             why = f'budget "{self.budget.name}" exhausted'
