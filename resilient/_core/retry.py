@@ -93,8 +93,13 @@ class RetryRun:
         return self._decide(self.policy.on.decide(error), hint, left, patience, rnd)
 
     def after_result(
-        self, answer: bool | float, *, left: float, patience: float, rnd: float
-    ) -> Wait | Stop:  # noqa: FBT001, E501 - what the user's predicate said
+        self,
+        answer: bool | float,  # noqa: FBT001 - what the user's predicate said
+        *,
+        left: float,
+        patience: float,
+        rnd: float,
+    ) -> Wait | Stop:
         """Decide what follows a try whose value `on_result` judged a failure."""
         self.tries += 1
         return self._decide(answer, None, left, patience, rnd)
