@@ -57,7 +57,8 @@ class Budget:
         newest = self._advance(now)
         if self._reserve + self._total < TOKEN:
             return False
-        self._add(max(newest, math.ceil(now * SLOTS / self._ttl)), -TOKEN)
+        at_the_start = now * SLOTS / self._ttl == newest
+        self._add(newest if at_the_start else newest + 1, -TOKEN)
         return True
 
     def available(self, now: float) -> float:
@@ -72,6 +73,8 @@ class Budget:
 
     def _advance(self, now: float) -> int:
         slot = math.floor(now * SLOTS / self._ttl)
+        if slot == self._newest:  # nearly always
+            return slot
         if self._newest is None or abs(slot - self._newest) > SLOTS:
             # Either all has expired, or this is the clock of another loop.
             return self._afresh(slot)
