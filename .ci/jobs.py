@@ -160,8 +160,8 @@ def wheel_suite(python: str) -> Callable[[Place], None]:
     def job(at: Place) -> None:
         inner = at.environment(python, f"{at.wheel.result()}[test]")
         tests = at.copy("tree", without=SOURCES)
-        at.run(inner, ROOT / ".ci" / "check_wheel.py", "--commands", cwd=tests)
         at.run(inner, "-m", "pytest", "-q", cwd=tests)
+        at.run(inner, ROOT / ".ci" / "check_wheel.py", "--commands", cwd=tests)
 
     return job
 
