@@ -1,0 +1,105 @@
+"""What each call of a model did and cost, kept for the length of one `run`.
+
+The engine knows attempts and targets, and nothing of money. So every call of
+a model writes one record into the ledger of the run it belongs to, found
+through a context variable: child tasks share their parent's, and two runs at
+the same time never meet. A call outside of a run writes to nobody.
+
+A record begins as "sent, cost unknown" and is settled by what comes back. So
+whatever interrupts the call, a deadline or a cancellation, leaves it in the
+one state that is always true.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resilient_openrouter.results import ModelCall
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from resilient_openrouter.errors import OpenRouterError
+    from resilient_openrouter.results import Reply
+
+__all__ = ("known_cost", "ledger", "open_record", "Record", "unknown_costs")
+
+
+class Record:
+    """The open entry of one call in the ledger; `call` is what is known so far."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, model: str, target: str) -> None:
+        self.call = ModelCall(model=model, target=target)
+
+    def begun(self, generation_id: str | None) -> None:
+        """Note that the headers came: the generation has a name from here on."""
+        self.call = replace(self.call, generation_id=generation_id)
+
+    def padded(self, count: int) -> None:
+        """Note keep-alive bytes."""
+        self.call = replace(self.call, padding=self.call.padding + count)
+
+    def answered(self, reply: Reply) -> None:
+        """Note the answer and its cost; what is not billed costs nothing."""
+        self.call = replace(
+            self.call,
+            provider=reply.provider,
+            billed=reply.billed,
+            cost=0.0 if reply.billed == "no" else reply.cost,
+        )
+
+    def failed(self, error: OpenRouterError) -> None:
+        """Note how the call failed: its text and numbers, never the exception itself."""
+        self.call = replace(
+            self.call,
+            error=str(error),
+            error_class=type(error).__name__,
+            status_code=error.status_code,
+            scope=error.scope,
+            retry_after=error.retry_after,
+            provider=error.provider,
+            billed=error.billed,
+            cost=0.0 if error.billed == "no" else error.cost,
+        )
+
+
+_ledger: ContextVar[list[Record] | None] = ContextVar("openrouter_ledger", default=None)
+
+
+@contextmanager
+def ledger() -> Generator[list[Record]]:
+    """Collect the records of all calls made inside, child tasks included."""
+    records: list[Record] = []
+    token = _ledger.set(records)
+    try:
+        yield records
+    finally:
+        _ledger.reset(token)
+
+
+def open_record(model: str, target: str) -> Record:
+    """Begin a record, in the ledger of the run if there is one."""
+    record = Record(model, target)
+    records = _ledger.get()
+    if records is not None:
+        records.append(record)
+    return record
+
+
+def known_cost(calls: Sequence[ModelCall]) -> float | None:
+    """Add up the costs that are known; `None` when none is.
+
+    Without any call nothing was spent, which is known.
+    """
+    known = [call.cost for call in calls if call.cost is not None]
+    return sum(known) if known or not calls else None
+
+
+def unknown_costs(calls: Sequence[ModelCall]) -> int:
+    """Count the calls whose cost nobody knows."""
+    return sum(call.cost is None for call in calls)

@@ -1,0 +1,337 @@
+"""`OpenRouter`: one HTTP client, one key, and the models behind them.
+
+`chat` is one call without any policy: it sends one request, waits as long as
+its caller lets it, and returns a `Reply` or raises what happened. `target`
+makes a model something that a chain can ask, and `manager` makes the common
+chain. The policies come from `resilient`; nothing here retries by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields as fields_of
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from resilient import FallbackManager, Outcome, Target
+from resilient_openrouter._answer import Answer
+from resilient_openrouter._key import OpenRouterKey
+from resilient_openrouter._ledger import known_cost, ledger, open_record, unknown_costs
+from resilient_openrouter._request import Messages, encoded, texts
+from resilient_openrouter._transport import Transport
+from resilient_openrouter.classify import TABLE, Row
+from resilient_openrouter.errors import AllModelsFailed, OpenRouterError
+from resilient_openrouter.results import OpenRouterOutcome, Reply
+from resilient_openrouter.targets import ModelTarget, TextTarget, scopes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    import httpx
+
+    from resilient import Pipeline
+    from resilient.typing import LastResort, Listener, OnError, OnResult, Seconds
+
+__all__ = ("is_loopback", "ModelManager", "OpenRouter")
+
+Model: TypeAlias = str | Target | Callable[..., Awaitable[Any]]
+"""What a chain can ask: a model's name, a `Target`, or a plain async function."""
+
+MAX_BODY: Final = 64 * 1024 * 1024
+TIMEOUT: Final = 120.0  # the router itself gives up on a provider after 100 to 125 s
+ATTEMPTS: Final = 2  # one more try, which may go to another provider; then the next model
+
+
+class _Default(Enum):
+    """The default of an option that may also be `None`."""
+
+    DEFAULT = "default"
+
+
+_DEFAULT: Final = _Default.DEFAULT
+_LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
+
+
+class OpenRouter:
+    """OpenRouter as a backend; use it in an `async with` block.
+
+    The key is `api_key`, or the environment's `OPENROUTER_API_KEY` at the
+    first use. `label` names the key and `account` whoever pays for it: targets
+    with the same label (the same account) are skipped together when the key
+    (the account) is what failed. `app` identifies your application to the
+    router: a title, or a pair of title and address. `client` is an
+    `httpx.AsyncClient` to use instead of one of our own; it is never closed
+    here. `connect` limits the seconds for a connection, `max_body` the size of
+    an answer in bytes. `table` is what the answers are classified by. With
+    `keep_raw=True` errors keep what the server sent, prompts included.
+
+    >>> OpenRouter("sk-or-v1-secret", label="team key")
+    OpenRouter('https://openrouter.ai/api/v1', key=team key)
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        client: httpx.AsyncClient | None = None,
+        base_url: str = "https://openrouter.ai/api/v1",
+        app: str | tuple[str, str] | None = None,
+        label: str | None = None,
+        account: str | None = None,
+        connect: float = 5.0,
+        max_body: int = MAX_BODY,
+        table: Iterable[Row] = TABLE,
+        keep_raw: bool = False,
+    ) -> None:
+        self._key = OpenRouterKey(api_key, label)
+        self._base_url = _checked_url(base_url)
+        self._server = _server_of(self._base_url)
+        self._account = account or self._key.label
+        self._headers = _headers(app)
+        self._table = tuple(table)
+        self._keep_raw = keep_raw
+        self._transport = Transport(
+            f"{self._base_url}/chat/completions",
+            self._key,
+            client=client,
+            connect=_positive(connect, "connect"),
+            max_body=int(_positive(max_body, "max_body")),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._transport.aenter()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._transport.aexit()
+
+    async def aclose(self) -> None:
+        """Close the HTTP client of the running loop; the next call would open a new one."""
+        await self._transport.aclose()
+
+    async def chat(self, model: str, messages: Messages, /, **fields: Any) -> Reply:
+        """Ask a model once, without any policy: no retry and no time limit.
+
+        The fields go into the request as they are: `temperature=0`,
+        `tools=[...]`, `provider={...}`.
+        """
+        return await self._ask(model, messages, fields, target=model)
+
+    def target(
+        self,
+        model: str,
+        /,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: Seconds | _Default | None = _DEFAULT,
+        attempts: int | _Default | None = _DEFAULT,
+        policies: Pipeline | None = None,
+        name: str | None = None,
+        priority: float = 0,
+        enabled: bool | Callable[[], bool] = True,
+    ) -> Target:
+        """Make a model something that a chain can ask.
+
+        `params` are fields of every request to it. `timeout` is for each
+        attempt (120 s: the router gives a provider about as long), `attempts`
+        includes the first (2: the second may go to another provider);
+        `policies` stands for both. The name is the model's unless it is given.
+        """
+        if not isinstance(model, str) or not model:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"target(model) takes the name of a model, not {model!r}")
+        if policies is None:
+            timeout = TIMEOUT if timeout is _DEFAULT else timeout
+            attempts = ATTEMPTS if attempts is _DEFAULT else attempts
+        name = name or model
+        return Target(
+            name,
+            ModelTarget(self._ask, model, name, params or {}, self._server),
+            timeout=None if timeout is _DEFAULT else timeout,
+            attempts=None if attempts is _DEFAULT else attempts,
+            policies=policies,
+            scopes=scopes_of(
+                model,
+                host=self._server[0],
+                credential=self._key.label,
+                account=self._account,
+            ),
+            priority=priority,
+            enabled=enabled,
+        )
+
+    def manager(
+        self,
+        *models: Model,
+        timeout: Seconds | _Default | None = _DEFAULT,
+        attempts: int | _Default | None = _DEFAULT,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager:
+        """Make a chain: the models are asked in order until one answers.
+
+        A model is a name, a `Target` (also of another `OpenRouter`), or a
+        plain async function of the messages; a text that the function returns
+        becomes a `Reply`. `timeout` and `attempts` are those of the models
+        given by name, and `fields` go into every request to them; the rest is
+        as in `FallbackManager`.
+        """
+        if not models:
+            raise ValueError("manager(*models) needs at least one model")
+        return ModelManager(
+            [self._as_target(model, timeout, attempts, fields) for model in models],
+            deadline=deadline,
+            reserve=reserve,
+            degrade=degrade,
+            on=on,
+            on_result=on_result,
+            routes=routes,
+            switch_after=switch_after,
+            trip_for=trip_for,
+            name=name,
+            listeners=listeners,
+            group=AllModelsFailed,
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenRouter({self._base_url!r}, key={self._key.label})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError("an OpenRouter is not pickled or copied: it holds a key and connections")
+
+    def _as_target(
+        self,
+        model: Model,
+        timeout: Seconds | _Default | None,
+        attempts: int | _Default | None,
+        fields: Mapping[str, Any],
+    ) -> Target:
+        if isinstance(model, str):
+            return self.target(model, fields, timeout=timeout, attempts=attempts)
+        if isinstance(model, Target):
+            return model
+        if not callable(model):
+            raise TypeError(
+                "manager(*models) takes names of models, Targets and async functions,"
+                f" not {type(model).__qualname__}"
+            )
+        name = str(getattr(model, "__name__", type(model).__qualname__))
+        return Target(name, TextTarget(model, name))
+
+    async def _ask(
+        self, model: str, messages: Messages, fields: Mapping[str, Any], /, *, target: str
+    ) -> Reply:
+        """Ask a model once, and write down what that came to."""
+        body = encoded(model, messages, fields)
+        record = open_record(model, target)
+        try:
+            self._key.text()
+            sent = await self._transport.post(body, self._headers, model=model, record=record)
+            reply = Answer(
+                status=sent.status,
+                headers=sent.headers,
+                body=sent.body,
+                model=model,
+                table=self._table,
+                secrets=(*texts(messages), self._key.text()),
+                keep_raw=self._keep_raw,
+            ).reply()
+        except OpenRouterError as error:
+            record.failed(error)
+            raise
+        record.answered(reply)
+        return reply
+
+
+class ModelManager(FallbackManager[Reply]):
+    """A `FallbackManager` of models: its outcomes also say what the calls cost."""
+
+    async def run(self, /, *args: Any, **kwargs: Any) -> OpenRouterOutcome[Reply]:
+        """Ask the models in order; return the answer, how it came about and what it cost.
+
+        Raises `AllModelsFailed`, or the one error that kept all others from
+        being asked.
+        """
+        with ledger() as records:
+            try:
+                outcome = await super().run(*args, **kwargs)
+            except AllModelsFailed as error:
+                calls = tuple(record.call for record in records)
+                error.cost, error.unknown_costs = known_cost(calls), unknown_costs(calls)
+                error.calls = calls
+                raise
+            calls = tuple(record.call for record in records)
+        return OpenRouterOutcome(
+            **{field.name: getattr(outcome, field.name) for field in fields_of(Outcome)},
+            cost=known_cost(calls),
+            unknown_costs=unknown_costs(calls),
+            calls=calls,
+        )
+
+
+def _checked_url(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"base_url must be an https address, not {base_url!r}")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            f"base_url must be https for any host but this machine, not {base_url!r}:"
+            " the key would travel in the open"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("base_url must be a plain address: no user, query or fragment")
+    return base_url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("openrouter.ai")
+    (True, False)
+    """
+    return host in {"localhost", "::1"} or _LOOPBACK.fullmatch(host) is not None
+
+
+def _server_of(base_url: str) -> tuple[str, int]:
+    parts = urlsplit(base_url)
+    return cast("str", parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _headers(app: str | tuple[str, str] | None) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "X-OpenRouter-Metadata": "enabled",
+    }
+    title, referer = (app, None) if app is None or isinstance(app, str) else app
+    if title:
+        headers["X-OpenRouter-Title"] = title
+    if referer:
+        headers["HTTP-Referer"] = referer
+    return headers
+
+
+def _positive(value: float, option: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
+    if not 0 < value < inf:
+        raise ValueError(f"{option} must be above 0 and finite, not {value!r}")
+    return value

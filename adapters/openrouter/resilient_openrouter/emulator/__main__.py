@@ -1,0 +1,85 @@
+"""The emulated OpenRouter as a program: `python -m resilient_openrouter.emulator --port 0`.
+
+It prints its base URL, then one line for each answer, and runs until it is
+interrupted. `--script faults.toml` says which model fails how:
+
+    default = "ok"
+
+    [models]
+    "openai/gpt-4o" = ["e429_upstream_hint?seconds=26"]
+    "anthropic/claude-sonnet-4.5" = ["stall"]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+
+from resilient_openrouter.emulator import SCENARIOS, Emulator
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until interrupted; return the exit code."""
+    options = _parser().parse_args(argv)
+    if options.list:
+        print("\n".join(SCENARIOS))  # noqa: T201 - a program
+        return 0
+    try:
+        anyio.run(_serve, options.port, _script(options.script))
+    except KeyboardInterrupt:
+        return 0
+    except (OSError, ValueError) as error:
+        print(f"resilient_openrouter.emulator: {error}", file=sys.stderr)  # noqa: T201 - a program
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m resilient_openrouter.emulator",
+        description="Serve an emulated OpenRouter on 127.0.0.1.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--script", type=Path, help="a TOML file: which model fails how")
+    parser.add_argument("--list", action="store_true", help="print the scenarios and end")
+    return parser
+
+
+def _script(path: Path | None) -> dict[str, Any]:
+    return {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+async def _serve(port: int, script: dict[str, Any]) -> None:
+    async with Emulator(port=port, default=str(script.get("default", "ok"))) as emulator:
+        models = script.get("models", {})
+        if not isinstance(models, dict):
+            raise ValueError("models: a table of model = [scenarios] is needed")  # noqa: TRY004
+        for model, scenarios in cast("dict[str, list[str]]", models).items():
+            emulator.script(model, scenarios)
+        print(f"listening on {emulator.url}", flush=True)  # noqa: T201 - a program
+        await _report(emulator)
+
+
+async def _report(emulator: Emulator) -> None:
+    """Print one line for each answer that has ended, as they end in order of arrival."""
+    shown = 0
+    while True:
+        await anyio.sleep(0.1)
+        while shown < len(emulator.journal):
+            entry = emulator.journal[shown]
+            await entry.over()
+            took = (entry.finished or entry.began) - entry.began
+            print(  # noqa: T201 - a program
+                f"{entry.number:4}  {entry.model}  {entry.scenario}  {entry.ended}  {took:.2f} s",
+                flush=True,
+            )
+            shown += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What the emulated server saw: one `Entry` for each request, in the order of arrival.
+
+It holds what a test or a reader of a demonstration asks: which model, which
+scenario answered, how it ended and who ended it. The key never gets here:
+each distinct key has a label, `key 1` for the first one seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ("Ended", "Entry", "Journal", "Labels")
+
+Ended = Literal["open", "completed", "client_closed", "reset_by_us", "closed_by_us"]
+"""How an answer ended; `open` while it is being given."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One request and what became of it; times are seconds since the server began."""
+
+    number: int
+    connection: int
+    model: str
+    scenario: str
+    began: float
+    headers: Mapping[str, str] = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    status: int | None = None
+    sent: int = 0
+    ended: Ended = "open"
+    finished: float | None = None
+    _over: anyio.Event = field(default_factory=anyio.Event, repr=False)
+
+    def end(self, how: Ended, at: float) -> None:
+        """Note how the answer ended; only the first end counts."""
+        if self.ended == "open":
+            self.ended = how
+            self.finished = at
+            self._over.set()
+
+    async def over(self) -> None:
+        """Wait until the answer has ended, one way or another."""
+        await self._over.wait()
+
+
+class Journal:
+    """All requests in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Entry:
+        return self._entries[index]
+
+    def append(self, entry: Entry) -> None:
+        """Add a request."""
+        self._entries.append(entry)
+
+    @property
+    def models(self) -> list[str]:
+        """The models that were asked for, in order."""
+        return [entry.model for entry in self._entries]
+
+    async def settled(self) -> None:
+        """Wait until every request so far has ended."""
+        for entry in tuple(self._entries):
+            await entry.over()
+
+
+class Labels:
+    """Names for keys: the server compares them and remembers only what they hash to."""
+
+    def __init__(self) -> None:
+        self._labels: dict[bytes, str] = {}
+        self._refused: set[bytes] = set()
+
+    def label(self, key: str) -> str:
+        """Return the name of a key, a new one for a new key."""
+        return self._labels.setdefault(_digest(key), f"key {len(self._labels) + 1}")
+
+    def refuse(self, key: str) -> None:
+        """Answer 401 to this key from now on."""
+        self._refused.add(_digest(key))
+
+    def is_refused(self, key: str) -> bool:
+        """Tell whether this key is answered with 401."""
+        return _digest(key) in self._refused
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,354 @@
+"""A server that fails on request: OpenRouter's wire over a real socket on loopback.
+
+Each model has a script, a list of scenarios; every request for it takes the
+next one, and the last one repeats. A model without a script gets the default
+scenario, and `emu/<scenario>` is a model that answers with that scenario.
+Whatever the scenario, the server notices when the client goes away, and
+writes down who ended the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qsl
+
+import anyio
+from anyio.abc import SocketAttribute
+
+from resilient_openrouter.emulator.http import (
+    LAST_CHUNK,
+    BadRequest,
+    Connection,
+    Request,
+    chunk,
+    head,
+)
+from resilient_openrouter.emulator.journal import Entry, Journal, Labels
+from resilient_openrouter.emulator.scenarios import PARAMETERS, SCENARIOS, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from anyio.abc import SocketStream
+
+__all__ = ("Emulator",)
+
+PADDING: Final = b"\n         \n"
+_PREFIX: Final = "/api/v1"
+_OWN: Final = "emu/"
+_NUMERIC: Final = frozenset({"seconds", "after", "every"})
+_PLACE = re.compile(r"\$([a-z]+)")
+_PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
+_ABORT: Final = struct.pack("ii", 1, 0)
+
+
+class Emulator:
+    """An emulated OpenRouter, in an `async with` block or as `python -m`.
+
+    >>> async def main():
+    ...     async with Emulator() as emulator:
+    ...         emulator.script("openai/gpt-4o", ["e503", "ok"])
+    ...         async with OpenRouter("any key", base_url=emulator.url) as openrouter:
+    ...             ...
+    """
+
+    def __init__(self, *, port: int = 0, default: str = "ok") -> None:
+        """Listen on a free port of loopback, or on the given one; `default` names a scenario."""
+        _parse(default)
+        self.journal = Journal()
+        self._port = port
+        self._default = default
+        self._scripts: dict[str, list[str]] = {}
+        self._labels = Labels()
+        self._stack = AsyncExitStack()
+        self._address: tuple[str, int] | None = None
+        self._began = time.monotonic()
+        self._connections = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API: `http://127.0.0.1:<port>/api/v1`."""
+        if self._address is None:
+            raise RuntimeError("the emulator is not running: use it in an `async with` block")
+        host, port = self._address
+        return f"http://{host}:{port}{_PREFIX}"
+
+    def script(self, model: str, scenarios: Sequence[str]) -> None:
+        """Say how a model answers: one scenario for each request, the last one repeats.
+
+        A scenario may have parameters: `"e429_upstream_hint?seconds=3"`.
+        """
+        if isinstance(scenarios, str) or not scenarios:
+            raise ValueError(f"scenarios of {model}: a list with at least one name is needed")
+        for name in scenarios:
+            _parse(name)
+        self._scripts[model] = list(scenarios)
+
+    def refuse_key(self, key: str) -> None:
+        """Answer every request with this key with 401."""
+        self._labels.refuse(key)
+
+    async def __aenter__(self) -> Self:
+        listener = await anyio.create_tcp_listener(
+            local_host="127.0.0.1", local_port=self._port, backlog=512
+        )
+        await self._stack.enter_async_context(listener)
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        group.start_soon(listener.serve, self._serve, group)
+        self._address = cast(
+            "tuple[str, int]",
+            listener.extra(SocketAttribute.local_address),  # noqa: S610 - no SQL
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._address = None
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def _serve(self, stream: SocketStream) -> None:
+        """Answer the requests of one client."""
+        self._connections += 1
+        connection = Connection(stream, self._connections)
+        async with stream:
+            try:
+                while (request := await connection.request()) is not None:
+                    if not await self._answer(connection, request):
+                        return
+            except (BadRequest, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    async def _answer(self, connection: Connection, request: Request) -> bool:
+        """Answer one request; return whether the connection stays open."""
+        if (request.method, request.path) != ("POST", f"{_PREFIX}/chat/completions"):
+            await connection.send(_plain(404, "Resource not found"))
+            return request.keeps_alive
+        body = _json_object(request.body)
+        model = str(body.get("model", ""))
+        name = self._next(model, request, body)
+        entry = Entry(
+            number=len(self.journal) + 1,
+            connection=connection.number,
+            model=model,
+            scenario=name,
+            began=self._now(),
+            headers=self._shown(request.headers),
+            body=body,
+        )
+        self.journal.append(entry)
+        return await self._play(connection, entry, name) and request.keeps_alive
+
+    def _next(self, model: str, request: Request, body: Mapping[str, Any]) -> str:
+        """Return the name of the scenario that answers this request."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            return "e401_nokey"
+        if self._labels.is_refused(key):
+            return "e401_badkey"
+        if not isinstance(body.get("messages"), list):
+            return "e400_invalid"
+        script = self._scripts.get(model)
+        if script is not None:
+            return script.pop(0) if len(script) > 1 else script[0]
+        if not model.startswith(_OWN):
+            return self._default
+        own = model.removeprefix(_OWN)
+        return own if own.partition("?")[0] in SCENARIOS else "e400_model"
+
+    async def _play(self, connection: Connection, entry: Entry, name: str) -> bool:
+        """Give one answer while watching for the client to go away."""
+        kept = False
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch, connection, entry, group.cancel_scope)
+                kept = await self._give(connection, entry, name)
+                group.cancel_scope.cancel()
+        except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            entry.end("client_closed", self._now())
+        finally:
+            # Only a server that is being shut down leaves an answer open.
+            entry.end("closed_by_us", self._now())
+        return kept and entry.ended == "completed"
+
+    async def _watch(self, connection: Connection, entry: Entry, scope: anyio.CancelScope) -> None:
+        await connection.gone()
+        entry.end("client_closed", self._now())
+        scope.cancel()
+
+    async def _give(self, connection: Connection, entry: Entry, name: str) -> bool:
+        scenario, parameters = _parse(name)
+        now = datetime.now(UTC)
+        places = self._places(entry, now) | parameters
+        await anyio.sleep(_number(scenario.pause, places))
+        if scenario.status is not None:
+            entry.status = scenario.status
+            await self._give_bytes(connection, entry, scenario, places, now)
+        if scenario.ending == "stall":
+            every = _number(scenario.every, places)
+            while True:
+                await anyio.sleep(every)
+                await self._send(connection, entry, chunk(PADDING))
+        if scenario.ending == "silence":
+            await anyio.sleep_forever()
+        if scenario.ending == "reset":
+            entry.end("reset_by_us", self._now())
+            await _reset(connection)
+        if scenario.ending == "close":
+            entry.end("closed_by_us", self._now())
+        return scenario.ending == "whole"
+
+    async def _give_bytes(
+        self,
+        connection: Connection,
+        entry: Entry,
+        scenario: Scenario,
+        places: Mapping[str, str],
+        now: datetime,
+    ) -> None:
+        body = _body(scenario.body, places)
+        chunked = scenario.status == 200 or scenario.ending != "whole"  # noqa: PLR2004 - HTTP's OK
+        headers = _headers(places["id"], now) | {
+            name: _text(text, places) for name, text in scenario.headers.items()
+        }
+        headers |= (
+            {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
+        )
+        first = head(cast("int", scenario.status), headers)
+        if not chunked:
+            entry.end("completed", self._now())
+            await self._send(connection, entry, first + body)
+            return
+        await self._send(connection, entry, first)
+        for _ in range(scenario.padding):
+            await self._send(connection, entry, chunk(PADDING))
+        if scenario.ending == "whole":
+            # Noted before the last byte, so that whoever has read it finds it noted.
+            entry.end("completed", self._now())
+            await self._send(connection, entry, (chunk(body) if body else b"") + LAST_CHUNK)
+        elif body:
+            await self._send(connection, entry, chunk(body))
+
+    async def _send(self, connection: Connection, entry: Entry, data: bytes) -> None:
+        await connection.send(data)
+        entry.sent += len(data)
+
+    def _places(self, entry: Entry, now: datetime) -> dict[str, str]:
+        author = entry.model.partition("/")[0]
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        return PARAMETERS | {
+            "id": f"gen-{1777319808 + entry.number}-n1Y7aaaaaaaaaaaaaaaa",
+            "model": entry.model,
+            "served": f"{entry.model.partition(':')[0]}-20260317",
+            "provider": _PROVIDERS.get(author, author.title()),
+            "midnight": str(int(midnight.timestamp() * 1000)),
+        }
+
+    def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
+        shown = dict(headers)
+        if "authorization" in shown:
+            scheme, _, key = shown["authorization"].partition(" ")
+            shown["authorization"] = f"{scheme} <{self._labels.label(key)}>"
+        return shown
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _parse(name: str) -> tuple[Scenario, dict[str, str]]:
+    """Return the scenario of a name and its parameters."""
+    plain, _, query = name.partition("?")
+    if plain not in SCENARIOS:
+        near = get_close_matches(plain, SCENARIOS, n=1)
+        hint = f"; is {near[0]!r} meant?" if near else ""
+        raise ValueError(f"there is no scenario {plain!r}{hint}")
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    for each in parameters:
+        if each not in PARAMETERS:
+            raise ValueError(
+                f"scenario {plain!r} has no parameter {each!r}: {', '.join(sorted(PARAMETERS))}"
+            )
+    scenario, places = SCENARIOS[plain], PARAMETERS | parameters
+    pause, every = (str(_number(each, places)) for each in (scenario.pause, scenario.every))
+    return replace(scenario, pause=float(pause), every=float(every)), parameters
+
+
+def _number(value: float | str, places: Mapping[str, str]) -> float:
+    return float(places[value.removeprefix("$")]) if isinstance(value, str) else value
+
+
+def _filled(value: object, places: Mapping[str, str], *, plain: bool = False) -> object:
+    """Fill the places of a template; a place for a number becomes one, except in headers."""
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {
+            name: _filled(each, places, plain=plain or name == "headers") for name, each in items
+        }
+    if isinstance(value, list):
+        return [_filled(each, places, plain=plain) for each in cast("list[object]", value)]
+    if not isinstance(value, str):
+        return value
+    if value.startswith("$") and value[1:] in _NUMERIC and not plain:
+        number = float(places[value[1:]])
+        return int(number) if number.is_integer() else number
+    return _text(value, places)
+
+
+def _text(template: str, places: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda found: places.get(found[1], found[0]), template)
+
+
+def _body(body: object, places: Mapping[str, str]) -> bytes:
+    filled = _filled(body, places)
+    if isinstance(filled, str):
+        return filled.encode()
+    return json.dumps(filled, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _headers(generation: str, now: datetime) -> dict[str, str]:
+    return {
+        "date": format_datetime(now, usegmt=True),
+        "content-type": "application/json",
+        "x-generation-id": generation,
+        "access-control-allow-origin": "*",
+        "access-control-expose-headers": "X-Generation-Id, X-Provider-Name, request-id, cf-ray",
+        "vary": "Accept-Encoding",
+        "cf-ray": "8f0000000000aaaa-IAD",
+    }
+
+
+def _plain(status: int, message: str) -> bytes:
+    body = json.dumps({"error": {"message": message, "code": status}}).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    return head(status, headers) + body
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        loaded = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
+
+
+async def _reset(connection: Connection) -> None:
+    """Close with RST: the client's next read or write fails at once."""
+    raw = connection.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    await anyio.aclose_forcefully(connection.stream)

@@ -1,0 +1,136 @@
+"""What a call of a model comes to: a `Reply`, and an outcome that knows what it cost.
+
+A reply is the answer with its circumstances: who gave it, why it ended, what
+it cost. `reply("...")` makes the same type from a text, so a last resort
+never breaks code that reads `outcome.value.content`.
+
+Money has three states: known, known to be nothing, and unknown. A request
+that was sent and never answered may have been billed, so it is counted in
+`unknown_costs` and never added up as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from resilient import Outcome, value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resilient.typing import LastResort
+    from resilient_openrouter.errors import Billed
+
+__all__ = ("ModelCall", "OpenRouterOutcome", "Reply", "reply", "ToolCall", "ToolFunction", "Usage")
+
+T = TypeVar("T")
+
+
+class ToolFunction(TypedDict, total=False):
+    """The function that a model wants to be called; `arguments` is JSON in a string."""
+
+    name: str
+    arguments: str | None
+
+
+class ToolCall(TypedDict, total=False):
+    """One tool call of a reply, exactly as the server sent it."""
+
+    id: str
+    type: str
+    index: int
+    function: ToolFunction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The tokens of one call; `None` where the server did not count."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer of a model.
+
+    `model` is the name that was asked for, `model_served` the dated name that
+    answered: they differ on every success and mean no fallback. `content` is
+    `""` where the model answered with tool calls only. `cost` is in dollars,
+    `None` when nobody knows. `raw` is the whole body.
+
+    >>> Reply(content="Because air scatters blue light more than red.", model="local")
+    Reply(model='local', finish_reason=None, characters=46, tool_calls=0, cost=None)
+    """
+
+    content: str
+    model: str | None = None
+    model_served: str | None = None
+    provider: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    billed: Billed = "unknown"
+    finish_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
+    generation_id: str | None = None
+    cached: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __repr__(self) -> str:
+        """Leave the answer out: it is the user's, and a `repr` ends in logs."""
+        return (
+            f"Reply(model={self.model!r}, finish_reason={self.finish_reason!r},"
+            f" characters={len(self.content)}, tool_calls={len(self.tool_calls)},"
+            f" cost={self.cost!r})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """One call of a model: which, how it ended, what it cost.
+
+    `error` is the one line of the error, `None` where the model answered or
+    something cut the call off. `padding` counts the keep-alive bytes that
+    came before (or instead of) the answer.
+    """
+
+    target: str
+    model: str
+    error: str | None = None
+    error_class: str | None = None
+    status_code: int | None = None
+    scope: str | None = None
+    retry_after: float | None = None
+    generation_id: str | None = None
+    provider: str | None = None
+    padding: int = 0
+    billed: Billed = "unknown"
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OpenRouterOutcome(Outcome[T]):
+    """The outcome of a chain of models, with what it cost.
+
+    `cost` adds up what is known, in dollars, and is `None` when nothing is;
+    `unknown_costs` counts the calls that were sent and whose cost nobody
+    knows. `calls` holds one record for each call of a model.
+    """
+
+    cost: float | None
+    unknown_costs: int
+    calls: tuple[ModelCall, ...]
+
+
+def reply(text: str) -> LastResort:
+    """Make a last resort of a text: `degrade=reply("No answer right now.")`.
+
+    Each use makes a new `Reply`, with no model and a cost of nothing.
+    """
+    return value(factory=partial(Reply, content=text, cost=0.0, billed="no"))
