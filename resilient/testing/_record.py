@@ -132,7 +132,7 @@ class Run:
     @property
     def origin(self) -> int | None:
         """The number of the call whose very value or error came out; `None` where none did."""
-        for call in self.calls:
+        for call in reversed(self.calls):
             if self.error is not None and self.error is call.error:
                 return call.number
             if isinstance(self.result, Returned) and not call.error and self.value is call.value:

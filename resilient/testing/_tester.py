@@ -223,7 +223,7 @@ class Runs:
         calls: int,
         value: object = ANY,
         error: type[BaseException] | None = None,
-        cancelled: Literal["yes", "no"] = "no",
+        result: Literal["returned", "cancelled"] = "returned",
         from_call: int | None = None,
         elapsed: float | None = None,
         waits: Sequence[float] | None = None,
@@ -235,17 +235,16 @@ class Runs:
 
         `tries` counts turns of retry loops, refused ones included, `calls`
         what reached a scripted function. The call must have returned, unless
-        `error` (the exact class) or `cancelled="yes"` says otherwise;
+        `error` (the exact class) or `result="cancelled"` says otherwise;
         `from_call=3` says that the very value or error of call 3 came out.
         Times are exact. `events` are the names of all events, in order;
         `leftovers=None` allows whatever was left behind.
         """
         for run in self.runs:
-            result = _result_of(run.result)
             expected: dict[str, tuple[Any, Any]] = {
                 "tries": (tries, run.tries),
                 "calls": (calls, len(run.calls)),
-                "result": (_expected_result(error, cancelled), result),
+                "result": (error.__qualname__ if error else result, _result_of(run.result)),
             }
             if value is not ANY:
                 expected["value"] = (value, run.value)
@@ -315,12 +314,6 @@ class _Times:
         return repr(self._times)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def _expected_result(error: type[BaseException] | None, cancelled: str) -> str:
-    if error is not None:
-        return error.__qualname__
-    return "cancelled" if cancelled == "yes" else "returned"
 
 
 def _result_of(result: Result) -> str:

@@ -59,13 +59,13 @@ class _Watch(trio.abc.Instrument):
         self._main = main
         self._time = 0.0
 
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - trio calls it
         # While a thread works, the clock holds still for as long as patience lasts.
         patience = self._run.patience if self._run.busy_threads() else 0.0
         if patience != self._clock.autojump_threshold:
             self._clock.autojump_threshold = patience
 
-    def before_io_wait(self, timeout: float) -> None:
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - as above
         now = self._clock.current_time()
         jumped, self._time = now > self._time, now
         busy = self._run.busy_threads()
