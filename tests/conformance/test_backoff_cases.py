@@ -6,8 +6,6 @@ before, so nothing is awaited here and no clock is read. The optional cases
 counterpart in the library, so they bind nothing.
 """
 
-# ruff: noqa: N802 - the ids of the cases are part of the names
-
 from __future__ import annotations
 
 import math
