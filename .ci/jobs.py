@@ -20,6 +20,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,15 @@ class Place:
     def environment(self, python: Path | str, *requirements: str | Path) -> Path:
         """Make an environment with some requirements and return its Python."""
         folder = self.folder / "env"
-        self.run(python, "-m", "venv", folder)
         inner = folder / "bin" / "python"
+        if find_spec("ensurepip"):
+            self.run(python, "-m", "venv", folder)
+            pip: tuple[str | Path, ...] = (inner, "-m", "pip")
+        else:
+            self.run(python, "-m", "venv", "--without-pip", folder)
+            pip = (sys.executable, "-m", "pip", "--python", inner)
         if requirements:
-            self.run(inner, "-m", "pip", "install", "--quiet", *requirements, cwd=self.folder)
+            self.run(*pip, "install", "--quiet", *requirements, cwd=self.folder)
         return inner
 
     def copy(self, name: str, *, without: Sequence[str] = ()) -> Path:
@@ -185,9 +191,8 @@ def real_libraries(at: Place) -> None:
 def build_wheel(at: Place) -> Path:
     """Build the wheel once, for all jobs, from what is tracked."""
     tree = at.copy("tree")
-    at.run(sys.executable, "-m", "venv", at.folder / "env")
-    python = at.folder / "env" / "bin" / "python"
-    at.run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", at.folder, ".", cwd=tree)
+    python = at.environment(sys.executable, "build")
+    at.run(python, "-m", "build", "--wheel", "--outdir", at.folder, cwd=tree)
     (wheel,) = at.folder.glob("*.whl")
     return wheel
 
