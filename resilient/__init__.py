@@ -22,6 +22,7 @@ from resilient._decorators import (
     timeout,
 )
 from resilient._manager import FallbackManager, Target, manager_of
+from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.call import current_call, remaining
 from resilient._value import value
@@ -70,8 +71,14 @@ __all__ = (
     "value",
 )
 
-for _name in __all__:
-    _it = globals()[_name]
-    if getattr(_it, "__module__", "").startswith("resilient._") and hasattr(_it, "__qualname__"):
-        _it.__module__ = __name__
-del _name, _it
+publish(__name__, __all__, globals())
+del publish
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - read when somebody asks
+
+        return version("resilient-policies")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

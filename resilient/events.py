@@ -19,6 +19,7 @@ from resilient._core.events import (
     TimeoutFired,
     TimeoutOverrun,
 )
+from resilient._publish import publish
 
 __all__ = (
     "AttemptEnded",
@@ -37,3 +38,5 @@ __all__ = (
     "TimeoutFired",
     "TimeoutOverrun",
 )
+
+publish(__name__, __all__, globals())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient._core.backoff import Backoff
 from resilient._core.faults import Fault
+from resilient._publish import publish
 from resilient._runtime.fallback import LastResort, TargetHealth
 from resilient._runtime.listeners import Listener
 
@@ -26,12 +27,15 @@ __all__ = (
 Seconds: TypeAlias = float | int | timedelta
 """A duration."""
 
-AsyncFunction: TypeAlias = (
-    Callable[..., Awaitable[Any]]
-    | Callable[..., AsyncIterator[Any]]
-    | classmethod[Any, ..., Awaitable[Any]]
-)
-"""What a policy can decorate."""
+if TYPE_CHECKING:
+    AsyncFunction: TypeAlias = (
+        Callable[..., Awaitable[Any]]
+        | Callable[..., AsyncIterator[Any]]
+        | classmethod[Any, ..., Awaitable[Any]]
+    )
+    """What a policy can decorate."""
+else:  # a classmethod takes type arguments only in the eyes of type checkers
+    AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]]
 
 Answer: TypeAlias = bool | float | timedelta | None
 
@@ -45,3 +49,5 @@ OnResult: TypeAlias = Callable[[Any], Answer]
 
 Classify: TypeAlias = Callable[[Exception], Fault | None]
 """What is known about a failure; `None` leaves it to the table."""
+
+publish(__name__, __all__, globals())

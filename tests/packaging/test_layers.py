@@ -25,10 +25,11 @@ PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
     "errors": set(),
+    "_publish": set(),
     "_core": {"errors"},
-    "events": {"_core"},
+    "events": {"_core", "_publish"},
     "_runtime": {"_core", "errors"},
-    "typing": {"_core", "_runtime", "errors", "events"},
+    "typing": {"_core", "_runtime", "_publish", "errors", "events"},
     # what the one wrapper is and which callables there are: nothing of ours
     "_guard": set(),
     "_kinds": set(),
@@ -42,7 +43,7 @@ BELOW = {
     "_manager": PIPELINE | {"_decorators"},
     "note": {"_manager", "_decorators", "errors", "typing"},
     "telemetry": {"_core", "_runtime.listeners", "errors", "events"},
-    "": PIPELINE | {"_decorators", "_manager", "telemetry", "note"},
+    "": PIPELINE | {"_decorators", "_manager", "_publish", "telemetry", "note"},
     "_cli": {""},
     "testing": PIPELINE | {"", "_decorators", "_manager", "telemetry", "note"},
 }
