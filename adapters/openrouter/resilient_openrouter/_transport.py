@@ -13,10 +13,9 @@ is left of the caller's time.
 from __future__ import annotations
 
 import ssl
-from contextlib import aclosing
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -28,7 +27,7 @@ from resilient_openrouter.errors import MalformedResponse
 from resilient_openrouter.hints import lower
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
 
     import httpx
 
@@ -163,16 +162,22 @@ class Transport:
     async def _read(self, response: httpx.Response, model: str, record: Record) -> bytes:
         """Read a bounded body; leading keep-alives are counted and dropped as they come."""
         body = bytearray()
-        pieces = cast("AsyncGenerator[bytes]", response.aiter_bytes())
-        async with aclosing(pieces):
-            async for piece in pieces:
+        too_large = False
+        # A stream that is left early leaves iterators behind, which trio complains of; one that
+        # is cancelled unwinds all of them.
+        with anyio.CancelScope() as scope:
+            async for piece in response.aiter_bytes():
                 kept = piece if body else piece.lstrip()
                 record.padded(len(piece) - len(kept))
-                if len(body) + len(kept) > self._max_body:
-                    raise MalformedResponse(
-                        f"the answer is larger than max_body={self._max_body} bytes", model=model
-                    )
-                body += kept
+                if too_large or len(body) + len(kept) > self._max_body:
+                    too_large = True
+                    scope.cancel()
+                else:
+                    body += kept
+        if too_large:
+            raise MalformedResponse(
+                f"the answer is larger than max_body={self._max_body} bytes", model=model
+            )
         return bytes(body)
 
 

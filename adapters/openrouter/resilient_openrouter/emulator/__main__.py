@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(SCENARIOS))  # noqa: T201 - a program
         return 0
     try:
-        anyio.run(_serve, options.port, _script(options.script))
+        anyio.run(_serve, _scripted(options.port, _script(options.script)))
     except KeyboardInterrupt:
         return 0
     except (OSError, ValueError) as error:
@@ -54,13 +54,18 @@ def _script(path: Path | None) -> dict[str, Any]:
     return {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-async def _serve(port: int, script: dict[str, Any]) -> None:
-    async with Emulator(port=port, default=str(script.get("default", "ok"))) as emulator:
-        models = script.get("models", {})
-        if not isinstance(models, dict):
-            raise ValueError("models: a table of model = [scenarios] is needed")  # noqa: TRY004
-        for model, scenarios in cast("dict[str, list[str]]", models).items():
-            emulator.script(model, scenarios)
+def _scripted(port: int, script: dict[str, Any]) -> Emulator:
+    emulator = Emulator(port=port, default=str(script.get("default", "ok")))
+    models = script.get("models", {})
+    if not isinstance(models, dict):
+        raise ValueError("models: a table of model = [scenarios] is needed")  # noqa: TRY004
+    for model, scenarios in cast("dict[str, list[str]]", models).items():
+        emulator.script(model, scenarios)
+    return emulator
+
+
+async def _serve(emulator: Emulator) -> None:
+    async with emulator:
         print(f"listening on {emulator.url}", flush=True)  # noqa: T201 - a program
         await _report(emulator)
 

@@ -37,7 +37,7 @@ class Scenario:
 
     status: int | None = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: Any = None
+    body: Any = ""
     padding: int = 0
     pause: float | str = 0.0
     every: float | str = "$every"
@@ -49,8 +49,6 @@ PARAMETERS: Final[dict[str, str]] = {
     "seconds": "26",
     "after": "2",
     "every": "0.2",
-    "n": "1",
-    "code": "502",
 }
 
 _USAGE: Final = {

@@ -1,0 +1,333 @@
+"""The emulated server: what it answers, what it notices, and that it is real HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+import anyio
+import httpx
+import pytest
+
+from resilient_openrouter.emulator import SCENARIOS, Emulator
+from resilient_openrouter.emulator.scenarios import PARAMETERS
+
+NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate: quick to make
+QUESTION = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Hello there"}]}
+KEY = {"Authorization": "Bearer sk-or-v1-private"}
+QUICK = [
+    name
+    for name, scenario in SCENARIOS.items()
+    if scenario.status is not None and scenario.ending == "whole" and name != "slow"
+]
+
+
+def client_of(emulator, **options):
+    return httpx.AsyncClient(
+        base_url=emulator.url, headers=KEY, trust_env=False, timeout=5, verify=NOBODY, **options
+    )
+
+
+async def ask(client, model="openai/gpt-4o", **options):
+    return await client.post("chat/completions", json=QUESTION | {"model": model}, **options)
+
+
+@pytest.mark.parametrize("name", QUICK)
+async def test_each_scenario_is_an_http_answer(name):
+    """Every scenario that ends well is read to its end by an HTTP client, with its status."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        response = await ask(client, f"emu/{name}")
+        assert response.status_code == SCENARIOS[name].status
+        assert response.headers["x-generation-id"].startswith("gen-")
+        assert emulator.journal[0].ended == "completed"
+        assert "$" not in response.text
+
+
+async def test_a_success_looks_like_the_real_one():
+    """A success is padded, chunked, names a dated model and says what it cost."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        response = await ask(client)
+        assert response.content.startswith(b"\n         \n\n         \n{")
+        assert response.headers["transfer-encoding"] == "chunked"
+        found = json.loads(response.text)
+        assert found["model"] == "openai/gpt-4o-20260317"
+        assert found["provider"] == "OpenAI"
+        assert found["usage"]["cost"] == 0.00001255
+
+
+async def test_a_script_is_played_and_its_last_entry_repeats():
+    """A scripted model takes one scenario for each request, and stays at the last one."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.script("openai/gpt-4o", ["e503", "e429_upstream_hint?seconds=3", "ok"])
+        answers = [await ask(client) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [503, 429, 200, 200]
+        assert answers[1].headers["retry-after"] == "3"
+        assert answers[1].json()["error"]["metadata"]["retry_after_seconds"] == 3
+        assert answers[1].json()["error"]["metadata"]["headers"] == {"Retry-After": "3"}
+
+
+async def test_the_connection_is_kept():
+    """Answers of any status leave the connection open for the next request."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        for model in ("emu/ok", "emu/e503", "emu/whitespace_only", "emu/html_502"):
+            await ask(client, model)
+        assert {entry.connection for entry in emulator.journal} == {1}
+
+
+async def test_the_journal_hides_keys():
+    """A key is a number in the journal, the same for the same key."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        await ask(client)
+        await ask(client, headers={"Authorization": "Bearer another"})
+        await ask(client)
+        shown = [entry.headers["authorization"] for entry in emulator.journal]
+        assert shown == ["Bearer <key 1>", "Bearer <key 2>", "Bearer <key 1>"]
+        assert "private" not in repr(emulator.journal[0])
+        assert "Hello" not in repr(emulator.journal[0])
+
+
+async def test_a_refused_key_gets_401():
+    """A refused key is answered with 401 for every model, and other keys are not."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.refuse_key("sk-or-v1-private")
+        assert (await ask(client)).status_code == 401
+        other = await ask(client, headers={"Authorization": "Bearer another"})
+        assert other.status_code == 200
+
+
+async def test_no_key_gets_401():
+    """A request without a key is answered as the real server does."""
+    async with Emulator() as emulator, httpx.AsyncClient(trust_env=False, verify=NOBODY) as client:
+        response = await client.post(f"{emulator.url}/chat/completions", json=QUESTION)
+        assert response.status_code == 401
+        assert response.json()["error"]["message"] == "No cookie auth credentials found"
+
+
+async def test_what_is_no_conversation_gets_400():
+    """Messages that are a text, a body that is no JSON, and unknown emulated models get 400."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        wrong = [
+            await client.post("chat/completions", json=QUESTION | {"messages": "hello"}),
+            await client.post("chat/completions", content=b"{"),
+            await ask(client, "emu/nothing_like_it"),
+        ]
+        assert [response.status_code for response in wrong] == [400, 400, 400]
+
+
+async def test_other_paths_get_404():
+    """There is one endpoint; everything else is not found, and not in the journal."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        assert (await client.get("models")).status_code == 404
+        assert (await client.post("chat", content=b"x" * 100)).status_code == 404
+        assert len(emulator.journal) == 0
+
+
+@pytest.mark.parametrize("name", ["stall", "silence", "slow?after=60"])
+async def test_it_notices_when_the_client_goes_away(name):
+    """An answer that never ends is noted as closed by the client as soon as it has closed."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        with anyio.move_on_after(0.1):
+            await ask(client, f"emu/{name}&every=0.01" if "?" in name else f"emu/{name}")
+        with anyio.move_on_after(5):
+            await emulator.journal.settled()
+        assert emulator.journal[0].ended == "client_closed"
+
+
+async def test_a_stall_sends_keep_alives():
+    """A stalled answer is a 200 with whitespace for as long as anybody listens."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        body = json.dumps(QUESTION | {"model": "emu/stall?every=0.01"}).encode()
+        async with client.stream("POST", "chat/completions", content=body) as response:
+            assert response.status_code == 200
+            read = b""
+            with anyio.CancelScope() as scope:
+                async for piece in response.aiter_raw():
+                    read += piece
+                    if len(read) > 50:
+                        scope.cancel()
+        assert read.strip() == b""
+        await emulator.journal.settled()
+        assert emulator.journal[0].ended == "client_closed"
+        assert emulator.journal[0].sent > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "ended"),
+    [
+        ("reset", httpx.ReadError, "reset_by_us"),
+        ("close", httpx.RemoteProtocolError, "closed_by_us"),
+        ("close_in_body", httpx.RemoteProtocolError, "closed_by_us"),
+        ("reset_in_body", httpx.ReadError, "reset_by_us"),
+    ],
+)
+async def test_a_broken_connection_is_broken(name, error, ended):
+    """A reset and an early close reach the client as such, and are noted as the server's doing."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        with pytest.raises(error):
+            await ask(client, f"emu/{name}")
+        assert emulator.journal[0].ended == ended
+
+
+async def test_a_slow_answer_takes_its_time():
+    """`slow` answers after the given seconds."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        began = time.monotonic()
+        assert (await ask(client, "emu/slow?after=0.1")).status_code == 200
+        assert time.monotonic() - began >= 0.1
+
+
+async def test_answers_are_given_side_by_side():
+    """Many requests at once are each answered, stalled ones among them."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        done = []
+
+        async def one(model, group):
+            done.append((await ask(client, model)).status_code)
+            if len(done) == 40:
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for model in ["emu/stall"] * 3 + ["emu/ok"] * 40:
+                group.start_soon(one, model, group)
+        assert done == [200] * 40
+
+
+async def test_the_url_needs_a_running_server():
+    """The address of a server that does not run is an error that says what to do."""
+    emulator = Emulator()
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = emulator.url
+
+
+async def test_stopping_ends_what_is_open():
+    """A server that stops ends the answers that it is giving."""
+    emulator = Emulator()
+    async with (
+        anyio.create_task_group() as group,
+        httpx.AsyncClient(trust_env=False, verify=NOBODY) as client,
+    ):
+
+        async def one(url):
+            with pytest.raises(httpx.HTTPError):
+                await client.post(
+                    f"{url}/chat/completions",
+                    json=QUESTION | {"model": "emu/stall"},
+                    headers=KEY,
+                )
+
+        async with emulator:
+            group.start_soon(one, emulator.url)
+            while not len(emulator.journal):  # noqa: ASYNC110 - the journal has no event for it
+                await anyio.sleep(0.01)
+        assert emulator.journal[0].ended == "closed_by_us"
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "message"),
+    [
+        (["e5003"], "is 'e503' meant"),
+        (["ok?secs=3"], "has no parameter 'secs'"),
+        (["slow?after=soon"], "soon"),
+        ([], "at least one"),
+        ("ok", "a list"),
+    ],
+)
+def test_a_wrong_script_is_refused_at_once(scenarios, message):
+    """A script with a mistake is a `ValueError` when it is given, not when it is played."""
+    with pytest.raises(ValueError, match=message):
+        Emulator().script("m", scenarios)
+
+
+def test_parameters_are_all_used():
+    """Every parameter stands in some scenario."""
+    text = repr(SCENARIOS)
+    assert [name for name in PARAMETERS if f"${name}" not in text] == []
+
+
+async def test_what_is_no_http_ends_the_connection():
+    """Bytes that are no HTTP, or too many of them, end their connection and nothing else."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        port = httpx.URL(emulator.url).port
+        for garbage in (
+            b"hello\r\n\r\n",
+            b"x" * 200_000,
+            b"POST / HTTP/1.1\r\ncontent-length: z\r\n\r\n",
+        ):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                with contextlib.suppress(anyio.BrokenResourceError):
+                    await stream.send(garbage)
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await stream.receive()
+        assert (await ask(client)).status_code == 200
+
+
+async def test_a_big_request_may_ask_first():
+    """A client that waits for `100 Continue` gets it."""
+    async with Emulator() as emulator:
+        port = httpx.URL(emulator.url).port
+        body = json.dumps(QUESTION).encode()
+        head = (
+            "POST /api/v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+            f"authorization: Bearer k\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(head.encode())
+            assert (await stream.receive()).startswith(b"HTTP/1.1 100 Continue\r\n")
+            await stream.send(body)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+class TestProgram:
+    def test_it_serves_a_script(self, tmp_path):
+        """The program prints its address, plays the script of a file, and reports each answer."""
+        script = tmp_path / "faults.toml"
+        script.write_text('default = "e502"\n[models]\n"a/b" = ["e503", "ok?text=hi"]\n')
+        with self.started("--script", str(script)) as program:
+            url = program.stdout.readline().split()[-1]
+            with httpx.Client(trust_env=False) as client:
+                statuses = [
+                    client.post(
+                        f"{url}/chat/completions", json=QUESTION | {"model": model}, headers=KEY
+                    ).status_code
+                    for model in ("a/b", "a/b", "c/d")
+                ]
+            reported = program.stdout.readline()
+            program.terminate()
+        assert statuses == [503, 200, 502]
+        assert reported.split()[:4] == ["1", "a/b", "e503", "completed"]
+
+    def test_it_lists_its_scenarios(self):
+        """`--list` prints the names of all scenarios."""
+        done = self.run("--list")
+        assert (done.returncode, done.stdout.split()) == (0, list(SCENARIOS))
+
+    def test_a_wrong_script_is_one_line(self, tmp_path):
+        """A script with a mistake is one line on stderr and an exit code of 1."""
+        script = tmp_path / "faults.toml"
+        for text in ('default = "okay"', "default =", '[models]\n"a" = []', 'models = "x"'):
+            script.write_text(text)
+            done = self.run("--script", str(script))
+            assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+            assert done.stderr.startswith("resilient_openrouter.emulator: ")
+
+    def test_a_port_in_use_is_one_line(self):
+        """A port that somebody else has is one line on stderr and an exit code of 1."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            done = self.run("--port", str(taken.getsockname()[1]))
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+    def program(self, *arguments):
+        return [sys.executable, "-m", "resilient_openrouter.emulator", *arguments]
+
+    def run(self, *arguments):
+        return subprocess.run(
+            self.program(*arguments), capture_output=True, text=True, check=False, timeout=15
+        )
+
+    def started(self, *arguments):
+        return subprocess.Popen(self.program(*arguments), stdout=subprocess.PIPE, text=True)
