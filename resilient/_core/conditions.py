@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from resilient._core.faults import Classify, classified
 from resilient._core.names import class_name
 from resilient._core.options import shown
-from resilient._core.shape import function_name, is_group, leaves, own_retryable
+from resilient._core.shape import function_name, is_group, leaves, own_retryable, short_name
 from resilient._core.transient import Table
 from resilient.errors import Rejected, ResilientError
 
@@ -229,7 +229,7 @@ class Chosen:
         """Return the name of the predicate."""
         if self.predicate is not_a_bug:
             return "errors that are no bugs"
-        return f"errors chosen by {_short(self.predicate)}"
+        return f"errors chosen by {short_name(self.predicate)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ class ResultCondition:
 
     def describe(self) -> str:
         """Return the name of the predicate."""
-        return f"results chosen by {_short(self.predicate)}"
+        return f"results chosen by {short_name(self.predicate)}"
 
 
 def _decide_group(on: Condition, group: BaseException) -> bool | float:
@@ -382,15 +382,6 @@ def _spec_shown(item: object) -> str:
     if isinstance(item, BaseException):
         return f"an instance of {class_name(type(item))} (give the class)"
     return shown(item)
-
-
-def _short(function: object) -> str:
-    """Return the name of a function without its module or the function it was made in."""
-    name = function_name(function)
-    module = getattr(function, "__module__", None)
-    if isinstance(module, str):
-        name = name.removeprefix(f"{module}.")
-    return name.rpartition("<locals>.")[2]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -421,6 +421,19 @@ def test_hostile_headers_are_no_hint(kind):
     assert fault_of(ApiError(response=SimpleNamespace(headers=thing, status_code=thing))) is None
 
 
+class Unreadable(dict):
+    """A response of botocore's kind that cannot be read."""
+
+    def get(self, *_: object) -> object:
+        raise RuntimeError
+
+
+def test_dicts_may_be_hostile():
+    """A `dict` that does not answer is as good as an empty one."""
+    assert fault_of(ApiError(response=Unreadable(Error={"Code": "SlowDown"}))) is None
+    assert hint_of(ApiError(headers=Unreadable({"Retry-After": "3"}))) == (3.0, "retry-after")
+
+
 def test_headers_that_break_off_are_read_so_far():
     """What stood before the headers broke still counts."""
     assert hint_of(ApiError(headers=Breaking())) == (3.0, "retry-after")
