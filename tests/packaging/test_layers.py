@@ -19,6 +19,7 @@ import resilient
 
 PACKAGE = Path(next(iter(resilient.__path__)))
 RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
+PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
 
@@ -42,10 +43,10 @@ BELOW = {
     "_decorators": PIPELINE,
     "_manager": PIPELINE | {"_decorators"},
     "note": {"_manager", "_decorators", "errors", "typing"},
-    "telemetry": {"_core", "_runtime.listeners", "errors", "events"},
-    "": PIPELINE | {"_decorators", "_manager", "_publish", "telemetry", "note"},
+    "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
+    "": PIPELINE | PUBLIC | {"_decorators", "_manager", "_publish", "telemetry", "note"},
     "_cli": {""},
-    "testing": PIPELINE | {"", "_decorators", "_manager", "telemetry", "note"},
+    "testing": PIPELINE | PUBLIC | {"", "_decorators", "_manager", "telemetry", "note"},
 }
 TYPES_ONLY = {"errors": {"_core"}}
 
