@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from resilient.telemetry import SpanDescription, annotate
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.evidence import clean, mapping
 from resilient_openrouter.results import Reply
@@ -17,7 +18,6 @@ from resilient_openrouter.results import Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from resilient.telemetry import SpanDescription
     from resilient_openrouter._request import Messages
 
 __all__ = ("ModelTarget", "scopes_of", "TextTarget")
@@ -54,12 +54,16 @@ class ModelTarget:
 
     async def __call__(self, messages: Messages, /, **fields: Any) -> Reply:
         """Ask the model once."""
-        return await self._ask(self.model, messages, self._params | fields, target=self.name)
+        try:
+            reply = await self._ask(self.model, messages, self._params | fields, target=self.name)
+        except OpenRouterError as error:
+            annotate(_of_error(error))
+            raise
+        annotate(_of_reply(reply))
+        return reply
 
     def describe(self) -> SpanDescription:
         """Say what the span of this target is: a client call of a chat."""
-        from resilient.telemetry import SpanDescription  # noqa: PLC0415 - only a traced call asks
-
         host, port = self._server
         return SpanDescription(
             name=f"chat {self.model}",
@@ -72,14 +76,6 @@ class ModelTarget:
                 "server.port": port,
             },
         )
-
-    def describe_end(self, result: object) -> Mapping[str, Any]:
-        """Return what is known at the end: from the reply, or from the error."""
-        if isinstance(result, Reply):
-            return _present(_of_reply(result))
-        if isinstance(result, OpenRouterError):
-            return _present(_of_error(result))
-        return {}
 
     def __repr__(self) -> str:
         return f"ModelTarget({self.name!r})"
@@ -153,7 +149,3 @@ def _of_metadata(metadata: object) -> dict[str, Any]:
         if isinstance(attempts, list)
         else None,
     }
-
-
-def _present(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if value is not None}
