@@ -47,9 +47,7 @@ class Runtime:
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
 
 
-def runtime_of(
-    loop: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None
-) -> Runtime:
+def runtime_of(loop: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> Runtime:
     """Return the runtime of an asyncio task's loop; without a task, of the trio run.
 
     asyncio is meant only if there is a current asyncio *task*: in trio's guest

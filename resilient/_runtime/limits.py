@@ -11,12 +11,14 @@ the scope is left with that cancellation and nobody else has asked for one
 swallows the cancellation runs on.
 
 With one difference, on purpose. **Of our own limits in one task, one
-cancellation is in flight at a time.** An outer limit that expires while an
-inner one is still unwinding only marks itself, and is delivered when the inner
-scope is left. Two nested `asyncio.timeout`s that fire within a millisecond of
-each other pierce the shielded clean-up of an HTTP client and leave its
-connection checked out for ever. Only when the unwinding outlasts
-`CLEANUP_GRACE` is the outer cancellation delivered all the same.
+cancellation is in flight at a time.** A limit that expires while another one
+is still unwinding only marks itself, and is delivered when that one's scope is
+left. Two nested `asyncio.timeout`s that fire within a millisecond of each
+other pierce the shielded clean-up of an HTTP client and leave its connection
+checked out for ever. Only when the unwinding outlasts `CLEANUP_GRACE` is the
+other cancellation delivered all the same. A limit that the clean-up itself
+sets is none of these: it was armed after the cancellation was sent, is meant
+to end the clean-up, and does.
 """
 
 from __future__ import annotations
@@ -44,11 +46,24 @@ SENT = 2
 LEFT = 3
 """Its scope is over."""
 
+MANY_TABLES = 256
+"""Lengths of limit on one loop beyond which the idle ones are given up."""
+
 
 class Limit:
     """One armed limit of one task."""
 
-    __slots__ = ("cancelling", "deadline", "deferred", "grace", "state", "task")
+    __slots__ = ("asked", "before", "cancelling", "deadline", "grace", "state", "task", "waiting")
+
+    # Set when it expires, which most limits never do.
+    waiting: list[Limit]
+    """Those that expired while it was unwinding."""
+    before: Limit | None
+    """The one that was unwinding when it was sent all the same."""
+    grace: asyncio.TimerHandle | None
+    """Ends its patience with the one that it waits for."""
+    asked: int
+    """How many cancellations its task had been asked for when it was sent, its own included."""
 
     def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
         self.task = task
@@ -56,8 +71,11 @@ class Limit:
         # Without it a cancellation that was there before us would be taken for ours.
         self.cancelling = task.cancelling()
         self.state = ARMED
-        self.grace: asyncio.TimerHandle | None = None
-        self.deferred: list[Limit] | None = None
+
+    def expire(self) -> None:
+        """Prepare to be sent or to wait."""
+        self.waiting = []
+        self.before = self.grace = None
 
 
 class Table:
@@ -114,44 +132,68 @@ class Table:
                 self._wait_for(oldest)
                 return
             del self.armed[oldest]
-            self._expire(oldest)
+            oldest.expire()
+            self._strike(oldest)
 
-    def _expire(self, limit: Limit) -> None:
+    def _strike(self, limit: Limit) -> None:
         unwinding = self.runtime.in_flight.get(limit.task)
-        if unwinding is None:
+        if unwinding is None or limit.cancelling >= unwinding.asked:
+            # Nothing is in flight, or what is was sent before `limit` was armed:
+            # then it is the clean-up that is limited.
             self._send(limit)
             return
         limit.state = DEFERRED
-        if unwinding.deferred is None:
-            unwinding.deferred = []
-        unwinding.deferred.append(limit)
-        limit.grace = self.loop.call_later(CLEANUP_GRACE, self._deliver, limit)
+        unwinding.waiting.append(limit)
+        limit.grace = self.loop.call_later(CLEANUP_GRACE, self._lose_patience, limit)
 
-    def _deliver(self, limit: Limit) -> None:
+    def _lose_patience(self, limit: Limit) -> None:
         if limit.state == DEFERRED:
             self._send(limit)
 
     def _send(self, limit: Limit) -> None:
+        in_flight = self.runtime.in_flight
         limit.state = SENT
-        self.runtime.in_flight[limit.task] = limit
+        limit.before = in_flight.get(limit.task)
+        in_flight[limit.task] = limit
         limit.task.cancel()
+        limit.asked = limit.task.cancelling()
 
     def _land(self, limit: Limit) -> None:
-        """The cancellation of `limit` is over: those that it held back are next."""
+        """Take the cancellation of `limit` as over: those that waited for it are next."""
         in_flight = self.runtime.in_flight
         if in_flight.get(limit.task) is limit:
-            del in_flight[limit.task]
-        for outer in limit.deferred or ():
-            if outer.state == SENT:  # its grace was over before ours was
-                in_flight[outer.task] = outer
-            elif outer.state == DEFERRED:
+            before = limit.before
+            while before is not None and before.state != SENT:
+                before = before.before
+            if before is None:
+                del in_flight[limit.task]
+            else:
+                in_flight[limit.task] = before
+        for other in limit.waiting:
+            if other.state == DEFERRED and not self.loop.is_closed():
+                if other.grace is not None:
+                    other.grace.cancel()
+                    other.grace = None
                 # Not at once: code that leaves now and asks for the time left
                 # finds none, and needs no cancellation.
-                if outer.grace is not None:
-                    outer.grace.cancel()
-                outer.grace = None
-                self.loop.call_soon(self._expire_again, outer)
+                self.loop.call_soon(self._strike_again, other)
 
-    def _expire_again(self, limit: Limit) -> None:
+    def _strike_again(self, limit: Limit) -> None:
         if limit.state == DEFERRED:
-            self._expire(limit)
+            self._strike(limit)
+
+
+def table_of(runtime: Runtime, after: float) -> Table:
+    """Make the table of a duration that the loop has none for.
+
+    Durations are constants of policies, but a policy can be made for one call.
+    So the idle tables go when there are many.
+    """
+    tables = runtime.tables
+    # At powers of two: to look for idle tables costs little for each that is made.
+    if len(tables) >= MANY_TABLES and not len(tables) & (len(tables) - 1):
+        for idle in [table for table in tables.values() if not table.armed]:
+            idle.close()
+            del tables[idle.after]
+    made = tables[after] = Table(runtime, after)
+    return made

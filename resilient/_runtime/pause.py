@@ -8,6 +8,7 @@ still stands. anyio scopes on asyncio and all of trio say so at a checkpoint.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -38,23 +39,29 @@ async def check_cancelled(call: Call) -> None:
         # swallowed it, and the one who asked must not wait for ever.
         await asyncio.sleep(0)  # noqa: TID251 - no wait: the one await that delivers it
         raise asyncio.CancelledError
+    if call.deadline <= call.runtime.clock():
+        # A limit around us is over and its cancellation on the way: it was held
+        # back by another of ours, or the loop was busy and has yet to look at its
+        # timers, which it does only after what is ready.
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
 
 
 async def _sleep(call: Call, seconds: float) -> None:
-    # A timer may be early against the Clock (uvloop: by up to 0.3 ms).
+    # A timer may be early against the Clock (uvloop: by up to 0.5 ms): then the
+    # rest is waited for. A Clock that stands still or goes back leaves no rest.
     until = call.runtime.clock() + seconds
-    while seconds > _RESOLUTION:
-        await anyio.sleep(seconds)
-        seconds = until - call.runtime.clock()
+    left, slept = seconds, inf
+    while _RESOLUTION < left < slept:
+        await anyio.sleep(left)
+        left, slept = until - call.runtime.clock(), left
 
 
 async def discard(value: Any) -> None:  # noqa: ANN401 - what the user's function returned
     """Close a result that nobody will see, if it can be closed."""
-    close = getattr(value, "aclose", None) or getattr(value, "close", None)
-    if not callable(close):
-        return
     try:
-        closing = close()
+        close = getattr(value, "aclose", None) or getattr(value, "close", None)
+        closing: Any = close() if callable(close) else None
         if hasattr(closing, "__await__"):
             await closing
     except Exception as error:  # nobody asked for this result any more

@@ -8,9 +8,10 @@ is not armed at all: the outer one is in force.
 from __future__ import annotations
 
 import sys
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
-from resilient._runtime.limits import ARMED, Limit, Table
+from resilient._runtime.limits import ARMED, SENT, Limit, Table, table_of
 from resilient.errors import TimedOut
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
         tables = call.runtime.tables
         table = tables.get(seconds)
         if table is None:
-            table = tables[seconds] = Table(call.runtime, seconds)
+            table = table_of(call.runtime, seconds)
         limit = Limit(task, deadline)
         table.arm(limit)
         call.limit = deadline
@@ -43,7 +44,10 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
             value = await inner(call, args, kwargs)
         except BaseException as error:
             call.limit = outer
-            if table.leave(limit, error):
+            expired = table.leave(limit, error)
+            # A task keeps what it ends with, and that keeps this frame.
+            del task, limit
+            if expired:
                 call.fire(seconds, name)
                 raise TimedOut(seconds, name) from error
             raise
@@ -51,8 +55,7 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
         if limit.state == ARMED:
             del table.armed[limit]
         else:
-            table.leave(limit, None)
-            call.outlast(seconds, name, call.runtime.clock() - deadline)
+            _came_back(call, table, limit, seconds, name)
         return value
 
     return limited
@@ -77,23 +80,29 @@ async def within(
     limit = Limit(call.task, deadline)
     table.arm(limit)
     call.limit = deadline
-    expired = False
     try:
         value = await inner(call, args, kwargs)
     except BaseException as error:
-        expired = table.leave(limit, error)
-        if not expired:
-            raise
-        call.fire(seconds, name)
-        raise TimedOut(seconds, name) from error
-    else:
-        if limit.state != ARMED:
-            call.outlast(seconds, name, call.runtime.clock() - deadline)
-        table.leave(limit, None)
-        return value
-    finally:
         call.limit = outer
+        expired = table.leave(limit, error)
         table.close()
+        del limit  # as above
+        if expired:
+            call.fire(seconds, name)
+            raise TimedOut(seconds, name) from error
+        raise
+    call.limit = outer
+    _came_back(call, table, limit, seconds, name)
+    table.close()
+    return value
+
+
+def _came_back(call: Call, table: Table, limit: Limit, seconds: float, name: LimitName) -> None:
+    """Leave the scope of `limit` with a value, which wins even if it is late."""
+    was_sent = limit.state == SENT
+    table.leave(limit, None)
+    if was_sent:
+        call.outlast(seconds, name, call.runtime.clock() - limit.deadline)
 
 
 async def _limited_on_trio(
@@ -111,6 +120,8 @@ async def _limited_on_trio(
     try:
         with trio.move_on_after(max(0.0, deadline - call.runtime.clock())) as scope:
             value = await inner(call, args, kwargs)
+            # Code that never waited was never cancelled; trio would look at the clock once more.
+            scope.deadline = inf
     finally:
         call.limit = outer
     if scope.cancelled_caught:
