@@ -84,7 +84,7 @@ def run_all(commands: "List[List[str]]") -> int:
     for command in commands:
         print("$ python " + " ".join(command), flush=True)
         if subprocess.call([VENV_PYTHON, *command]):
-            failed.append(" ".join(command[1:]))
+            failed.append(" ".join(command[1:3]).split(" -")[0])
     print("failed: " + ", ".join(failed) if failed else "all passed")
     return 1 if failed else 0
 
