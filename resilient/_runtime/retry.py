@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 class Elsewhere(Protocol):
     """The chain that a retry stands in: how long to wait while others could be asked."""
 
-    def patience(self, call: Call, index: int, fault: Fault | None) -> float:
+    def patience(
+        self, call: Call, index: int, fault: Fault | None, error: Exception | None = None
+    ) -> float:
         """Return the longest wait that is taken on target `index`."""
         ...
 
@@ -74,7 +76,9 @@ class Retrying:
         if fault is not None and fault.retry_after is not None:
             call.hint_source = fault.source
         now = call.runtime.clock()
-        patience = inf if self.chain is None else self.chain.patience(call, self.index, fault)
+        patience = inf
+        if self.chain is not None:
+            patience = self.chain.patience(call, self.index, fault, error)
         step = run.after_error(
             error,
             hint,
