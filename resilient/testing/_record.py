@@ -7,7 +7,7 @@ instant can be told apart only by which came first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import anyio
 
@@ -200,10 +200,12 @@ async def _play(step: Step, number: int) -> object:
         case Fail(_, after):
             await _pass(after)
             raise step.make()
-        case Hang():
-            await anyio.sleep_forever()
         case Stubborn(after):
             await _outlast(now() + after)
+        case Hang():
+            await anyio.sleep_forever()
+        case _:
+            assert_never(step)
     return Answer(number)
 
 

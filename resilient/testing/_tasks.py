@@ -29,13 +29,13 @@ def describe(task: Task) -> str:
     return str(getattr(coroutine, "__qualname__", coroutine))
 
 
-def below(task: trio.lowlevel.Task | None) -> list[trio.lowlevel.Task]:
-    if task is None:
-        return []
+def below(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
+    """Return a task of trio and all that it waits for."""
     children = (child for nursery in task.child_nurseries for child in nursery.child_tasks)
     return [task, *(found for child in children for found in below(child))]
 
 
 def above(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
+    """Return a task of trio and all that wait for it."""
     nursery = task.parent_nursery
     return [task, *(above(nursery.parent_task) if nursery is not None else ())]

@@ -17,7 +17,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast
 
 import anyio
 
@@ -324,6 +324,8 @@ def _result_of(result: Result) -> str:
             return type(error).__qualname__
         case Cancelled():
             return "cancelled"
+        case _:
+            assert_never(result)
 
 
 def _story(run: Run) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from dataclasses import FrozenInstanceError, replace
 from typing import get_args
 
@@ -114,6 +115,11 @@ def test_a_step_s_repr_is_its_code(step, code):
     assert repr(step) == code
     assert eval(code) == step  # noqa: S307 - that it can be evaluated is the subject
     assert hash(step) == hash(eval(code))  # noqa: S307
+
+
+def test_the_default_answer_has_a_name():
+    """The signature of `Ok` says that its value is fresh."""
+    assert str(inspect.signature(Ok)).startswith("(value: 'Any' = FRESH,")
 
 
 def test_steps_are_frozen():
@@ -378,6 +384,18 @@ def test_what_is_left_behind_fails_the_test():
         runs.asserts(tries=2, calls=2)
     runs.asserts(tries=2, calls=2, leftovers=None)
     runs.asserts(tries=2, calls=2, leftovers=["a task still runs: sleep_forever"])
+
+
+def test_a_cancellation_that_is_not_taken_back_fails_the_test():
+    """A run after which `task.cancelling()` is not what it was fails."""
+
+    class Cancels:
+        def close(self) -> None:
+            asyncio.current_task().cancel()
+
+    tester = Tester(retry(attempts=2, backoff=[0], on_result=lambda value: value != 1))
+    runs = tester.run([Bad(Cancels()), Ok(1)], backends=["asyncio"], ways=["stack"])
+    runs.asserts(tries=2, calls=1, result="cancelled", leftovers=["task.cancelling() is 1, not 0"])
 
 
 def test_runs_that_differ_fail():

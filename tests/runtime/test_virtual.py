@@ -178,6 +178,20 @@ def test_a_shielded_wait_for_ever_is_stuck_too(backend):
 
 
 @both
+def test_shielded_children_are_stuck_too(backend):
+    """Tasks of a group that wait for ever behind a shield end as well."""
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                group.start_soon(anyio.sleep_forever)
+
+    with pytest.raises(Stuck, match="still waiting after"):
+        virtual_time(shielded, backend=backend)
+
+
+@both
 def test_a_swallowed_horizon_is_still_stuck(backend):
     """A function that turns the horizon's cancellation into a value did not end in time."""
 
@@ -516,6 +530,19 @@ def test_leftovers_of_a_failed_call_are_reported_with_its_error(backend):
     with pytest.raises(AssertionError, match="left behind") as caught:
         virtual_time(fails, backend=backend, check_leftovers=True)
     assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+@both
+def test_an_error_passes_where_nothing_is_left(backend):
+    """With nothing left behind, a function's error leaves as it is."""
+    error = ConnectionError()
+
+    async def fails() -> None:
+        raise error
+
+    with pytest.raises(ConnectionError) as caught:
+        virtual_time(fails, backend=backend, check_leftovers=True)
+    assert caught.value is error
 
 
 @both
