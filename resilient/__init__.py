@@ -35,6 +35,7 @@ from resilient.errors import (
     TimedOut,
     Unacceptable,
 )
+from resilient.telemetry import install
 
 __all__ = (
     "AllTargetsFailed",
@@ -72,7 +73,8 @@ __all__ = (
 )
 
 publish(__name__, __all__, globals())
-del publish
+install()  # spans and log lines are on by default; see `resilient.telemetry`
+del install, publish
 
 
 def __getattr__(name: str) -> str:

@@ -22,6 +22,7 @@ from resilient import (
     RetryBudget,
     Target,
     TimedOut,
+    current_call,
     exponential,
     fallback,
     manager_of,
@@ -30,6 +31,7 @@ from resilient import (
     timeout,
     value,
 )
+from resilient._runtime.clock import now
 from resilient.errors import PolicyOrderWarning
 from resilient.events import AttemptEnded, AttemptStarted, RetryScheduled
 from resilient.note import ModelConfig
@@ -102,8 +104,6 @@ def test_a_shared_policy_does_not_mix_concurrent_calls(backend):
     results = {}
 
     async def work(number):
-        from resilient import current_call
-
         attempt = current_call().attempt
         await anyio.sleep(number / 1000)
         if attempt <= number % 4:
@@ -149,8 +149,9 @@ def test_listeners_of_concurrent_calls_do_not_see_each_others_attempts(backend):
     calls = {call for _, call in listener.events}
     assert len(calls) == 20
     for mine in calls:
-        starts = [e.number for e, c in listener.events if c is mine and isinstance(e, AttemptStarted)]
-        ends = [e.number for e, c in listener.events if c is mine and isinstance(e, AttemptEnded)]
+        events = [event for event, owner in listener.events if owner is mine]
+        starts = [event.number for event in events if isinstance(event, AttemptStarted)]
+        ends = [event.number for event in events if isinstance(event, AttemptEnded)]
         assert starts == ends == [1, 2, 3]
 
 
@@ -161,7 +162,7 @@ def test_an_async_generator_is_not_silently_unguarded(policy):
     async def numbers():
         yield 1
 
-    with pytest.raises(TypeError, match="numbers is an async generator function"):
+    with pytest.raises(TypeError, match="numbers.*async generator"):
         policy(numbers)
 
 
@@ -329,7 +330,7 @@ def test_a_function_decorated_once_runs_in_a_second_loop(backend):
     @retry(attempts=2, backoff=[1])
     @timeout(2)
     async def hangs():
-        calls.append(anyio.current_time())
+        calls.append(now())
         await anyio.sleep_forever()
 
     for _ in range(3):
@@ -378,7 +379,7 @@ class Service:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda service: retry(backoff=NOW)(service),
+        retry(backoff=NOW),
         lambda service: retry(backoff=NOW)(functools.partial(service)),
         lambda service: service.method,
         lambda service: functools.partial(Service.static_below, service),

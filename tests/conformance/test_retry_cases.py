@@ -6,7 +6,17 @@ import logging
 
 import pytest
 
-from resilient import Rejected, RetryBudget, fallback, retry, stack, timeout, value
+from resilient import (
+    Rejected,
+    RetryBudget,
+    current_call,
+    fallback,
+    retry,
+    stack,
+    timeout,
+    value,
+)
+from resilient._runtime.budgets import fresh_budgets
 from resilient.errors import PolicyOrderWarning
 from resilient.events import AttemptEnded, AttemptStarted, RetryScheduled, RetryStopped
 from resilient.testing import Bad, Fail, Hang, Ok, Tester, virtual_time
@@ -162,8 +172,6 @@ def test_R21_a_hint_is_taken_whole_or_not_at_all():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_R22_attempts_count_from_one_everywhere(backend):
     """Call, events and history number the attempts 1, 2, 3."""
-    from resilient import current_call
-
     seen = {"call": [], "predicate": [], "events": []}
 
     class Listener:
@@ -303,8 +311,6 @@ def test_R28_nested_retries_multiply_and_say_so():
 @pytest.mark.filterwarnings("ignore::resilient.PolicyOrderWarning")
 def test_R28_nested_retries_share_a_budget():
     """Three around three with five tokens is at most six calls."""
-    from resilient._runtime.budgets import fresh_budgets
-
     for backend in BACKENDS:
         with fresh_budgets():
             budget = RetryBudget("R28", ratio=0, reserve=5)

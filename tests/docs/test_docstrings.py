@@ -34,16 +34,19 @@ def test_the_docstrings_of_a_module_are_true(name):
     assert "".join(report) == ""
 
 
-FACADES = ("resilient", "resilient.errors", "resilient.note", "resilient.testing", "resilient.typing")
+FACADES = (
+    "resilient",
+    "resilient.errors",
+    "resilient.note",
+    "resilient.testing",
+    "resilient.typing",
+)
 
 
 @pytest.mark.parametrize("name", FACADES)
 def test_the_docstrings_of_what_a_facade_exports_are_true(name):
-    """The examples of public objects run with nothing but the public names in reach.
-
-    They say that they belong to the facade, so looking through the private
-    module that defines them does not find them.
-    """
+    """The examples of public objects run with nothing but the public names in reach."""
+    # They say that they belong to the facade: their private modules do not show them.
     module = importlib.import_module(name)
     finder = doctest.DocTestFinder(exclude_empty=False)
     runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)

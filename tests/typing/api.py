@@ -1,0 +1,278 @@
+"""Every public name, used as a user would. Type checkers read this file; nobody runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_type
+
+from resilient import (
+    AllTargetsFailed,
+    Attempt,
+    FallbackManager,
+    Fault,
+    Outcome,
+    Pipeline,
+    Rejected,
+    ResilientError,
+    RetryBudget,
+    Skipped,
+    Target,
+    TimedOut,
+    Unacceptable,
+    constant,
+    current_call,
+    explain,
+    exponential,
+    fallback,
+    fibonacci,
+    linear,
+    manager_of,
+    not_a_bug,
+    pipeline_of,
+    remaining,
+    retry,
+    stack,
+    standard,
+    timeout,
+    transient,
+    unsent,
+    value,
+)
+from resilient.events import Event, RetryScheduled
+from resilient.note import ModelConfig, call_with_fallback
+from resilient.telemetry import install, uninstall
+from resilient.testing import virtual_time
+from resilient.typing import Listener, Seconds
+
+
+class Busy(Exception):
+    """An error of the user's own."""
+
+
+def classify(error: Exception) -> Fault | None:
+    return Fault(retryable=True, retry_after=2.0) if isinstance(error, Busy) else None
+
+
+class Heard:
+    def on_event(self, event: Event, call: object, /) -> None:
+        if isinstance(event, RetryScheduled):
+            assert_type(event.wait, float)
+
+
+# functions
+
+
+@retry
+async def bare(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@retry(
+    attempts=4,
+    on=(transient, unsent, Busy, lambda error: 2.5),
+    on_result=lambda answer: answer is None,
+    backoff=exponential(base=0.2, cap=5, jitter="equal"),
+    max_elapsed=30,
+    max_hint=10,
+    budget=RetryBudget("typing", ratio=0.1),
+    classify=classify,
+    layered="warn",
+)
+@timeout(8)
+async def called(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+async def replica(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+async def other_signature(number: int) -> bytes:
+    return bytes(number)
+
+
+@fallback(to=[replica], degrade=value(b""), on=not_a_bug, switch_after=1)
+@timeout(30)
+@retry(attempts=3, backoff=[1, 2])
+async def stacked(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@fallback(degrade=value(factory=bytes))
+async def degraded(url: str) -> bytes:
+    return url.encode()
+
+
+llm = stack(timeout(30), retry(backoff=linear(base=1)), timeout(8), name="llm", listeners=[Heard()])
+
+
+@llm
+async def through_a_stack(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@standard("prices", attempts=4, to=[replica])
+async def through_the_standard(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@retry(backoff=lambda number: number / 2)
+def annotated(url: str) -> Coroutine[Any, Any, bytes]:
+    return bare(url)
+
+
+async def functions() -> None:
+    assert_type(await bare("u", size=2), bytes)
+    assert_type(await called("u", size=2), bytes)
+    assert_type(await stacked("u", size=2), bytes)
+    assert_type(await degraded("u"), bytes)
+    assert_type(await through_a_stack("u", size=2), bytes)
+    assert_type(await annotated("u"), bytes)
+    await through_the_standard("u")
+    assert_type(await llm.call(replica, "u", size=2), bytes)
+    outcome = await llm.run(replica, "u", size=2)
+    assert_type(outcome, Outcome[bytes])
+    assert_type(outcome.value, bytes)
+    assert_type(outcome.attempts, tuple[Attempt, ...])
+    await bare(1)  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+@retry  # E: mypy[type-var] pyright[reportArgumentType] pyright[reportUntypedFunctionDecorator]
+def plain(url: str) -> bytes:
+    return url.encode()
+
+
+@fallback(to=[other_signature])  # E: mypy[arg-type] pyright[reportArgumentType]
+async def with_another_signature(url: str) -> bytes:
+    return url.encode()
+
+
+# methods
+
+
+class Client:
+    @retry
+    async def method(self, url: str) -> bytes:
+        return url.encode()
+
+    @retry(attempts=2)
+    @timeout(8)
+    async def called(self, url: str) -> bytes:
+        return url.encode()
+
+    @staticmethod
+    @retry
+    async def static(url: str) -> bytes:
+        return url.encode()
+
+    @classmethod
+    @retry(attempts=2)
+    async def of_the_class(cls, url: str) -> bytes:
+        return url.encode()
+
+    @llm
+    async def through_a_stack(self, url: str) -> bytes:
+        return url.encode()
+
+
+async def methods(client: Client) -> None:
+    assert_type(await client.method("u"), bytes)
+    assert_type(await client.called("u"), bytes)
+    assert_type(await client.static("u"), bytes)
+    assert_type(await Client.static("u"), bytes)
+    assert_type(await client.of_the_class("u"), bytes)
+    assert_type(await client.through_a_stack("u"), bytes)
+    bound: Callable[[str], Coroutine[Any, Any, bytes]] = client.method
+    assert_type(await bound("u"), bytes)
+
+
+# a block
+
+
+async def block() -> bytes | None:
+    async for attempt in retry(attempts=3, on=Busy):
+        with attempt:
+            assert_type(attempt.number, int)
+            return await bare("u")
+    return None
+
+
+# managers
+
+
+async def managers() -> None:
+    manager = FallbackManager[bytes](
+        [
+            Target("first", bare, timeout=8, attempts=2, scopes={"host": "a"}, classify=classify),
+            Target("second", replica, policies=stack(retry(), timeout(8)), enabled=lambda: True),
+            replica,
+        ],
+        deadline=60,
+        reserve=5,
+        routes={Busy: ["second"]},
+        degrade=value(b""),
+        raises="last",
+        listeners=[Heard()],
+    )
+    outcome = await manager.run("u")
+    assert_type(outcome.value, bytes)
+    assert_type(outcome.target, str | None)
+    for name, health in manager.health().items():
+        assert_type(name, str)
+        assert_type(health.failed, int)
+    assert_type(explain(manager), str)
+
+    models = [ModelConfig("a", timeout=30, retry_count=2, priority=1)]
+
+    async def ask(model: str, data: Any) -> str:
+        return model
+
+    assert_type(await call_with_fallback(models, ask, "data"), dict[str, Any])
+    behind = await manager_of(stacked).run("u")
+    assert_type(behind.fallback_used, bool)
+
+
+# what is around a call
+
+
+async def around() -> None:
+    call = current_call()
+    if call is not None:
+        assert_type(call.attempt, int)
+        assert_type(call.id, str)
+    assert_type(remaining(), float)
+    assert_type(pipeline_of(stacked), Pipeline)
+    assert_type(pipeline_of(stacked).bound.calls, float)
+    listener: Listener = Heard()
+    install(listeners=[listener])
+    uninstall()
+    wait: Seconds = 3
+    constant(wait)
+    fibonacci(cap=9)
+
+
+async def errors() -> None:
+    try:
+        await stacked("u")
+    except* TimedOut as group:
+        for error in group.exceptions:
+            print(error)
+    try:
+        await stacked("u")
+    except AllTargetsFailed as failed:
+        assert_type(failed.attempts, tuple[Attempt, ...])
+        assert_type(failed.retry_after, float | None)
+    except Skipped as skipped:
+        assert_type(skipped.reason, str)
+    except Rejected as rejected:
+        assert_type(rejected.policy, str)
+    except TimedOut as late:
+        assert_type(late.after, float)
+    except Unacceptable as bad:
+        print(bad.result)
+    except ResilientError:
+        raise
+
+
+def without_waiting() -> None:
+    assert_type(virtual_time(functions), None)
