@@ -162,7 +162,7 @@ def test_an_async_generator_is_not_silently_unguarded(policy):
     async def numbers():
         yield 1
 
-    with pytest.raises(TypeError, match="numbers.*async generator"):
+    with pytest.raises(TypeError, match=r"numbers.*async generator"):
         policy(numbers)
 
 
