@@ -204,6 +204,13 @@ async def test_the_url_needs_a_running_server():
         _ = emulator.url
 
 
+async def test_an_error_of_the_block_leaves_as_it_is():
+    """What is raised inside the block is raised outside of it, and not wrapped into a group."""
+    with pytest.raises(ZeroDivisionError):
+        async with Emulator():
+            raise ZeroDivisionError
+
+
 async def test_stopping_ends_what_is_open():
     """A server that stops ends the answers that it is giving."""
     emulator = Emulator()

@@ -177,7 +177,7 @@ class TestScopes:
             assert (outcome.cost, outcome.unknown_costs) == (0.0, 0)
 
     async def test_a_daily_quota_skips_all_free_models(self):
-        """When the free requests of the day are gone, free models are skipped and paid ones are not."""
+        """When the free requests of the day are gone, free models are skipped and paid ones not."""
         async with Emulator() as emulator, router(emulator) as openrouter:
             emulator.script(LLAMA, ["e429_free_day"])
             outcome = await openrouter.manager(LLAMA, "other/small:free", GPT).run(MESSAGES)
@@ -268,7 +268,7 @@ class TestChains:
             assert outcome.value.model == "mine"
 
     async def test_fields_reach_every_model_given_by_name(self):
-        """Fields of a manager reach its models by name, those of a target it alone, a call's all."""
+        """Fields of a manager reach its models by name, those of a target itself, a call's all."""
         async with Emulator(default="e503") as emulator, router(emulator) as openrouter:
             emulator.script(CLAUDE, ["ok"])
             target = openrouter.target(CLAUDE, {"temperature": 1, "seed": 7})

@@ -59,6 +59,7 @@ class Record:
             self.call,
             error=str(error),
             error_class=type(error).__name__,
+            says=error.says,
             status_code=error.status_code,
             scope=error.scope,
             retry_after=error.retry_after,

@@ -143,8 +143,9 @@ class Transport:
         try:
             import httpx  # noqa: PLC0415 - importing the adapter does not need it
         except ModuleNotFoundError as error:
-            raise ImportError(
-                'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"'
+            raise ModuleNotFoundError(
+                'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"',
+                name="httpx",
             ) from error
         if self._url.startswith("https:"):
             return httpx.AsyncClient(follow_redirects=False)

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from resilient.errors import AllTargetsFailed
 
@@ -111,6 +111,7 @@ class Availability:
 class OpenRouterError(Exception):
     """A call of OpenRouter failed; also the class of an answer that the table does not know.
 
+    `says` is our own sentence about it, `message` the server's.
     `status_code` is the status that counts: the HTTP status or, where a 200
     carried an error, the code inside it. `http_status` is the one on the
     wire. `billed` says whether the attempt costs money, `cost` how much
@@ -121,7 +122,7 @@ class OpenRouterError(Exception):
     '[429] TooManyRequests: a rate limit was reached (Venice); asks for 26 s'
     """
 
-    says: ClassVar[str] = "the server refused the request"
+    says: str = "the server refused the request"
 
     retryable: bool = False
     retry_after: float | None = None
@@ -161,8 +162,10 @@ class OpenRouterError(Exception):
             if name not in _FACTS:
                 raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
             setattr(self, name, fact)
-        super().__init__(self._line(says or self.says))
-        self._message = message or says or self.says
+        if says is not None:
+            self.says = says
+        super().__init__(self._line())
+        self._message = message or self.says
 
     @property
     def message(self) -> str:
@@ -180,10 +183,10 @@ class OpenRouterError(Exception):
         """Pickle by state: the constructor takes keywords that `args` does not hold."""
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
-    def _line(self, says: str) -> str:
+    def _line(self) -> str:
         details = (self.model, self.error_type, self.provider, self.generation_id)
         known = ", ".join(each for each in details if each)
-        line = f"[{self.telemetry_error_type}] {type(self).__name__}: {says}"
+        line = f"[{self.telemetry_error_type}] {type(self).__name__}: {self.says}"
         if known:
             line += f" ({known})"
         if self.retry_after is not None:
@@ -411,8 +414,8 @@ class MissingKey(OpenRouterError, ValueError):
     health = "neutral"
     billed = "no"
 
-    def _line(self, says: str) -> str:
-        return says
+    def _line(self) -> str:
+        return self.says
 
 
 class AllModelsFailed(AllTargetsFailed, OpenRouterError):

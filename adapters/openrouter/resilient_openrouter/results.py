@@ -95,8 +95,8 @@ class Reply:
 class ModelCall:
     """One call of a model: which, how it ended, what it cost.
 
-    `error` is the one line of the error, `None` where the model answered or
-    something cut the call off. `padding` counts the keep-alive bytes that
+    `error` is the one line of the error and `says` its sentence, `None` where
+    the model answered or something cut the call off. `padding` counts the keep-alive bytes that
     came before (or instead of) the answer.
     """
 
@@ -104,6 +104,7 @@ class ModelCall:
     model: str
     error: str | None = None
     error_class: str | None = None
+    says: str | None = None
     status_code: int | None = None
     scope: str | None = None
     retry_after: float | None = None

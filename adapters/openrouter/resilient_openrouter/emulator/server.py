@@ -121,7 +121,11 @@ class Emulator:
         trace: TracebackType | None,
     ) -> None:
         self._address = None
-        await self._stack.__aexit__(kind, error, trace)
+        if isinstance(error, Exception):
+            # The server's own task group would wrap what the block raised.
+            await self._stack.aclose()
+        else:
+            await self._stack.__aexit__(kind, error, trace)
 
     async def _serve(self, stream: SocketStream) -> None:
         """Answer the requests of one client."""

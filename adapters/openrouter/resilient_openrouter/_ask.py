@@ -1,0 +1,126 @@
+"""`resilient ask`: one question to a chain of real models.
+
+The answer goes to standard output, how it came about below it; whatever keeps
+it from coming is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from resilient import AllTargetsFailed, ResilientError, Skipped
+from resilient_openrouter._key import VARIABLE
+from resilient_openrouter._otlp import told
+from resilient_openrouter._screen import Screen
+from resilient_openrouter._waterfall import bars_of, cost_of, seconds
+from resilient_openrouter.client import OpenRouter, is_loopback
+from resilient_openrouter.errors import MissingKey, OpenRouterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resilient_openrouter._waterfall import Line
+    from resilient_openrouter.results import OpenRouterOutcome, Reply
+
+__all__ = ("main",)
+
+_URL: Final = "https://openrouter.ai/api/v1"
+_TIMEOUT: Final = 60.0
+
+
+def main(argv: list[str]) -> int:
+    """Ask, and print the answer; return 0, 1 if nobody answered, 2 if nobody could be asked."""
+    options = _parser().parse_args(argv)
+    screen = Screen()
+    try:
+        with told("resilient-ask", listeners=[screen.watching] if screen.is_terminal else []):
+            outcome = anyio.run(_ask, screen, options)
+    except MissingKey as error:
+        return _refused(str(error).replace(" or pass api_key=", ""), status=2)
+    except (OpenRouterError, ResilientError) as error:
+        return _refused(f"nobody answered: {_told(error, options.models)}", status=1)
+    except (TypeError, ValueError) as error:
+        return _refused(str(error), status=2)
+    screen.write(_story(outcome))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resilient ask",
+        description=f"Ask a chain of models a question, with the key in {VARIABLE}.",
+    )
+    parser.add_argument("question")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        dest="models",
+        metavar="NAME",
+        help="a model; give it again for the models to fall back to, in order",
+    )
+    parser.add_argument("--base-url", default=_URL, metavar="URL", help="another server")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=_TIMEOUT,
+        metavar="SECONDS",
+        help="for each attempt (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--attempts", type=int, default=2, metavar="N", help="on each model (default: 2)"
+    )
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="for everything")
+    return parser
+
+
+async def _ask(screen: Screen, options: argparse.Namespace) -> OpenRouterOutcome[Reply]:
+    async with OpenRouter(_key_for(options.base_url), base_url=options.base_url) as openrouter:
+        chat = openrouter.manager(
+            *options.models,
+            timeout=options.timeout,
+            attempts=options.attempts,
+            deadline=options.deadline,
+            name="ask",
+        )
+        async with screen.live():
+            return await chat.run([{"role": "user", "content": options.question}])
+
+
+def _key_for(url: str) -> str | None:
+    """Return a stand-in for a server on this machine, which wants some key but no real one."""
+    if os.environ.get(VARIABLE) or not is_loopback(urlsplit(url).hostname or ""):
+        return None
+    return "loopback"
+
+
+def _story(outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:
+    reply = outcome.value
+    yield reply.content, "plain"
+    yield "", "plain"
+    served = ", ".join(part for part in (reply.model_served, reply.provider) if part)
+    by = f"answered by {outcome.target}" + (f" ({served})" if served else "")
+    yield f"{by} in {seconds(outcome.elapsed)}; cost {cost_of(outcome)}", "good"
+    for bar in bars_of(outcome):
+        if bar.reason is not None:
+            yield f"  {bar.label}: {bar.verdict}; {bar.reason}", "dim"
+
+
+def _told(error: Exception, models: list[str]) -> str:
+    """Say what each model failed with; the members of a group stand in the models' order."""
+    if isinstance(error, AllTargetsFailed):
+        pairs = zip(models, error.exceptions, strict=True)
+        return "; ".join(_told(each, [model]) for model, each in pairs)
+    named = isinstance(error, OpenRouterError | Skipped)
+    return str(error) if named else f"{models[0]}: {error}"
+
+
+def _refused(line: str, *, status: int) -> int:
+    print(f"resilient ask: {' '.join(line.split())}", file=sys.stderr)
+    return status
