@@ -72,7 +72,7 @@ class RetryRun:
     policy: RetryPolicy
     began: float
     tries: int = 0
-    waits: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list[float])
     # The number of the next computed wait: a hint sets it back to the first.
     _retry: int = 1
     _previous: float | None = None

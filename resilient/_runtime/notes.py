@@ -7,6 +7,7 @@ earlier one, and do without on an error that refuses notes.
 from __future__ import annotations
 
 import contextlib
+from typing import cast
 
 _PREFIX = "resilient: "
 
@@ -15,12 +16,13 @@ def annotate(error: BaseException, text: str, *, after: bool = False) -> None:
     """Put our one note on `error`; with `after`, behind what it says already."""
     # A frozen dataclass refuses, and a lying `__notes__` may be anything.
     with contextlib.suppress(Exception):
-        notes: object = getattr(error, "__notes__", None)
-        if isinstance(notes, list):
+        found: object = getattr(error, "__notes__", None)
+        if isinstance(found, list):
+            notes = cast("list[object]", found)
             ours = [note for note in notes if _is_ours(note)]
             notes[:] = [note for note in notes if not _is_ours(note)]
             if after and ours:
-                text = f"{ours[-1].removeprefix(_PREFIX)}; {text}"
+                text = f"{str(ours[-1]).removeprefix(_PREFIX)}; {text}"
         error.add_note(_PREFIX + text)
 
 
