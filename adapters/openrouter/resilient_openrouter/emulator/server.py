@@ -60,7 +60,7 @@ class Emulator:
     >>> async def main():
     ...     async with Emulator() as emulator:
     ...         emulator.script("openai/gpt-4o", ["e503", "ok"])
-    ...         async with OpenRouter("any key", base_url=emulator.url) as openrouter:
+    ...         async with OpenRouter("any-key", base_url=emulator.url) as openrouter:
     ...             ...
     """
 
