@@ -1,0 +1,27 @@
+"""See what calls do: OpenTelemetry spans, lines in the log, events for listeners of your own.
+
+Both are on by default: spans cost next to nothing until a tracer provider is
+set, and the log is silent while calls succeed. Nothing that goes into a call
+or comes out of it is recorded.
+"""
+
+from __future__ import annotations
+
+from resilient._runtime.listeners import Listener
+from resilient.telemetry._describe import SpanDescription, annotate
+from resilient.telemetry._install import install, uninstall
+from resilient.telemetry._listeners import Noted, Recent, only
+
+__all__ = (
+    "annotate",
+    "install",
+    "Listener",
+    "Noted",
+    "only",
+    "Recent",
+    "SpanDescription",
+    "uninstall",
+)
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -1,0 +1,314 @@
+"""The log: one sentence for each thing that went wrong, on the logger `resilient`.
+
+Nothing is written on success, and no fact twice. A failed attempt is told by
+the line of what followed it:
+
+    another attempt     `RetryScheduled`   WARNING
+    another target      `FellBack`         WARNING
+    the last resort     `Degraded`         ERROR
+    nothing: an error   `CallEnded`        ERROR, once for each call
+    nothing: a value    `RetryStopped`     ERROR, a value that `on_result` judged bad is returned
+
+So `AttemptEnded`, `TimeoutFired` and a `RetryStopped` with an error have no
+line of their own; `severities` can give the first two one. Facts of their own
+are `TargetSkipped` (INFO), `BudgetRefused` and `TimeoutOverrun` (WARNING), and
+`BugServed` (ERROR), which says where a bug is that a fallback hides.
+
+The facts of the sentence are also in `extra`, under the names that spans use.
+They have dots in them, so none can be an attribute of a `LogRecord`. No
+argument, no result and no text of a foreign exception is in either.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from resilient._core import events
+from resilient._core.names import error_type
+from resilient._runtime.listeners import log
+from resilient.errors import AllTargetsFailed, Skipped, TimedOut
+from resilient.telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resilient.telemetry._call import Call
+    from resilient.telemetry.names import Severity
+
+    Facts = dict[str, Any]
+    Told = tuple[str, str, Facts]
+    """The name of the line, the sentence, the facts."""
+
+LEVELS: dict[str, int] = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+}
+
+
+class LogListener:
+    """Writes the lines, as loud as `severities` says or the defaults do."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, severities: Mapping[str, Severity]) -> None:
+        chosen = {line.name: line.severity for line in names.LINES} | dict(severities)
+        self._levels = {name: LEVELS[loud] for name, loud in chosen.items() if loud is not None}
+
+    def on_event(self, event: events.Event, call: Call, /) -> None:
+        """Write a line, if the event is worth one."""
+        tell = _TOLD.get(type(event))
+        told = None if tell is None else tell(event, call)
+        if told is None:
+            return
+        name, sentence, facts = told
+        level = self._levels.get(name)
+        if level is not None and log.isEnabledFor(level):
+            about_attempt = names.NUMBER in facts
+            facts = {
+                names.EVENT: name,
+                names.PIPELINE: call.plan.name,
+                **{key: value for key, value in facts.items() if value is not None},
+            }
+            _write(call, level, f"{call.plan.name}: {sentence}", facts, attempt=about_attempt)
+
+
+def _write(call: Call, level: int, sentence: str, facts: Facts, *, attempt: bool) -> None:
+    spans = call.spans
+    if spans is None:
+        log.log(level, sentence, extra=facts)
+        return
+    # Current while the line is written: whatever bridges logs then finds the right span by itself.
+    ids, token = spans.correlate(attempt=attempt)
+    try:
+        log.log(level, sentence, extra=facts | ids)
+    finally:
+        spans.uncorrelate(token)
+
+
+def _scheduled(event: events.RetryScheduled, call: Call) -> Told:
+    # The number within the target: that is what the limit of its retry counts.
+    mine = call.on_target
+    limit = event.attempts if event.attempts is not None and mine <= event.attempts else None
+    of = "" if limit is None else f" of {limit}"
+    asked = {"hint": " (as the server asks)", "predicate": " (as on= asks)"}.get(event.source, "")
+    sentence = (
+        f"attempt {mine}{of}{_on(call, call.target)} failed: {say(event.error)};"
+        f" next try in {_seconds(event.wait)}{asked}"
+    )
+    facts = {
+        names.NUMBER: event.number,
+        names.DISPOSITION: "retried",
+        names.TARGET: call.target,
+        names.LIMIT: event.attempts,
+        names.DELAY: float(event.wait),
+        names.DELAY_SOURCE: event.source,
+        **_failure(event.error),
+    }
+    return names.SCHEDULED, sentence, facts
+
+
+def _stopped(event: events.RetryStopped, call: Call) -> Told | None:
+    if event.error is not None or not event.leaves:
+        return None
+    sentence = (
+        f"attempt {event.number}{_on(call, call.target)} returned an unacceptable result,"
+        f" and it is what the call returns ({_why(event.result)})"
+    )
+    facts = {
+        names.NUMBER: event.number,
+        names.DISPOSITION: "returned",
+        names.TARGET: call.target,
+        names.RETRY_RESULT: event.result,
+        **_failure(None),
+    }
+    return names.STOPPED, sentence, facts
+
+
+def _budget(event: events.BudgetRefused, call: Call) -> Told:
+    sentence = f'no retry after attempt {event.number}: budget "{event.budget}" is exhausted'
+    facts = {names.NUMBER: event.number, names.BUDGET: event.budget, names.TARGET: call.target}
+    return names.BUDGET_EXHAUSTED, sentence, facts
+
+
+def _overrun(event: events.TimeoutOverrun, call: Call) -> Told:
+    sentence = (
+        f"attempt {event.number}{_on(call, call.target)} came back {_seconds(event.overrun)} after"
+        f" its limit of {_seconds(event.after)}: something in it swallows cancellation"
+    )
+    facts = {
+        names.NUMBER: event.number,
+        names.TARGET: call.target,
+        names.TIMEOUT: float(event.after),
+        names.TIMEOUT_SCOPE: event.limit,
+        names.OVERRUN: event.overrun,
+    }
+    return names.TIMEOUT_OVERRUN, sentence, facts
+
+
+def _fired(event: events.TimeoutFired, call: Call) -> Told:
+    sentence = f"{_limit(event.after, event.limit)}{_on(call, call.target)}"
+    facts = {
+        names.NUMBER: event.number or None,
+        names.TARGET: call.target,
+        names.TIMEOUT: float(event.after),
+        names.TIMEOUT_SCOPE: event.limit,
+    }
+    return names.TIMEOUT_FIRED, sentence, facts
+
+
+def _skipped(event: events.TargetSkipped, _call: Call) -> Told:
+    sentence = f"{Skipped(event.target, event.reason, scope=event.scope)}"
+    facts = {
+        names.TARGET: event.target,
+        names.DISPOSITION: "skipped",
+        names.SKIP_REASON: event.reason,
+        names.SKIP_SCOPE: event.scope,
+        names.RETRY_AFTER: event.retry_after,
+    }
+    return names.SKIPPED, sentence, facts
+
+
+def _fell_back(event: events.FellBack, call: Call) -> Told:
+    after = f" after {call.on_target} attempts" if call.on_target > 1 else ""
+    sentence = f"{event.from_target} failed{after}: {say(event.error)}; asking {event.to_target}"
+    facts = {
+        names.NUMBER: call.attempt or None,
+        names.DISPOSITION: "fell_back",
+        names.TARGET: event.from_target,
+        names.NEXT_TARGET: event.to_target,
+        **_failure(event.error),
+    }
+    return names.FELL_BACK, sentence, facts
+
+
+def _bug(event: events.BugServed, call: Call) -> Told:
+    sentence = (
+        f"{event.target} failed with {event.error_type} at {event.file}:{event.line},"
+        " which looks like a bug; the fallback hides it"
+    )
+    facts = {
+        names.NUMBER: call.attempt or None,
+        names.TARGET: event.target,
+        names.ERROR_TYPE: event.error_type,
+        names.FILE: event.file,
+        names.LINE: event.line,
+    }
+    return names.BUG_SERVED, sentence, facts
+
+
+def _degraded(event: events.Degraded, call: Call) -> Told:
+    del event
+    sentence = f"no target answered ({_each(call)}); the last resort is returned"
+    facts = {names.OUTCOME: "degraded", names.ATTEMPTS: call.attempt}
+    return names.DEGRADED_ANSWER, sentence, facts
+
+
+def _ended(event: events.CallEnded, call: Call) -> Told | None:
+    error = event.error
+    if error is None or event.outcome not in {"failure", "rejected"}:
+        return None
+    facts = {
+        names.OUTCOME: event.outcome,
+        names.ATTEMPTS: event.attempts,
+        names.ELAPSED: event.elapsed,
+        names.RETRY_RESULT: event.retry_result,
+        **_failure(error),
+    }
+    if event.outcome == "rejected":
+        facts[names.POLICY] = getattr(error, "policy", None)
+        facts[names.RETRY_AFTER] = getattr(error, "retry_after", None)
+        return names.REJECTED, f"refused: {say(error)}", facts
+    attempts = f"{event.attempts} attempt{'' if event.attempts == 1 else 's'}"
+    sentence = f"failed after {attempts} in {_seconds(event.elapsed)}: "
+    if isinstance(error, AllTargetsFailed):
+        sentence += f"every target ({_each(call)})"
+    else:
+        sentence += say(error)
+        sentence += "" if event.retry_result is None else f" ({_why(event.retry_result)})"
+    return names.FAILED, sentence, facts
+
+
+def _attempt(event: events.AttemptEnded, call: Call) -> Told:
+    sentence = (
+        f"attempt {event.number}{_on(call, event.target)} ended after"
+        f" {_seconds(event.ended - event.started)}: {event.disposition}"
+    )
+    facts = {
+        names.NUMBER: event.number,
+        names.DISPOSITION: event.disposition,
+        names.TARGET: event.target,
+    }
+    if event.error is not None or event.unacceptable:
+        sentence += f", {say(event.error)}"
+        facts |= _failure(event.error)
+    return names.ATTEMPT_ENDED, sentence, facts
+
+
+_TOLD: dict[type[events.Event], Callable[[Any, Call], Told | None]] = {
+    events.RetryScheduled: _scheduled,
+    events.RetryStopped: _stopped,
+    events.BudgetRefused: _budget,
+    events.TimeoutFired: _fired,
+    events.TimeoutOverrun: _overrun,
+    events.TargetSkipped: _skipped,
+    events.FellBack: _fell_back,
+    events.BugServed: _bug,
+    events.Degraded: _degraded,
+    events.CallEnded: _ended,
+    events.AttemptEnded: _attempt,
+}
+
+
+def say(error: BaseException | None) -> str:
+    """Say in words what failed; `None` is a value that `on_result` judged bad."""
+    if isinstance(error, TimedOut):
+        return _limit(error.after, error.limit)
+    return "an unacceptable result" if error is None else error_type(error)
+
+
+def _failure(error: BaseException | None) -> Facts:
+    facts: Facts = {names.ERROR_TYPE: "unacceptable_result" if error is None else error_type(error)}
+    if isinstance(error, TimedOut):
+        facts[names.TIMEOUT] = float(error.after)
+        facts[names.TIMEOUT_SCOPE] = error.limit
+    return facts
+
+
+def _limit(after: float, limit: str) -> str:
+    if limit == "total":
+        return f"the limit of {_seconds(after)} for everything is reached"
+    return f"timeout after {_seconds(after)}"
+
+
+def _why(result: str) -> str:
+    return _WHY.get(result, result)
+
+
+_WHY = {
+    "exhausted": "attempts are used up",
+    "not_retryable": "not retryable",
+    "deadline": "no time for the next wait",
+    "budget": "the retry budget is exhausted",
+    "rejected": "then refused",
+}
+
+
+def _each(call: Call) -> str:
+    """Say what came of each target."""
+    told: dict[int, str] = {}
+    for attempt in call.history or ():
+        told[attempt.target_index] = f"{attempt.target}: {attempt.error or attempt.disposition}"
+    for skip in call.skipped:
+        told.setdefault(skip.target_index, f"{skip.target} was not asked")
+    return ", ".join(told[index] for index in sorted(told)) or "none was asked"
+
+
+def _on(call: Call, target: str) -> str:
+    return f" on {target}" if len(call.plan.targets) > 1 else ""
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"

@@ -1,0 +1,351 @@
+"""The listener that makes OpenTelemetry spans of events.
+
+One span for each guarded call, one child for each attempt, one around the
+attempts of a target that describes itself; zero-length ones for targets that
+were not asked and for refusals. Spans are started and ended by hand, with the
+instants of the events. Status says whether that very operation failed: a
+call that recovered is clean, with failed attempts below it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+
+from resilient._core import events
+from resilient._core.names import error_type
+from resilient._runtime.listeners import once
+from resilient.errors import TimedOut
+from resilient.telemetry import names
+from resilient.telemetry._describe import SpanDescription, is_attribute
+from resilient.telemetry._failures import Failures
+from resilient.telemetry._spans import Attempt, CallSpans, detach, finish, times_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Literal
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, TracerProvider
+
+    from resilient.telemetry._call import Call
+    from resilient.telemetry._describe import AttributeValue
+    from resilient.telemetry._failures import Describe
+
+    Attributes = dict[str, Any]
+
+_ATTEMPT = otel.create_key("resilient-attempt")
+_INTERNAL = SpanKind.INTERNAL
+_OWN = frozenset(attribute.name for attribute in names.ATTRIBUTES)
+
+
+class OtelListener:
+    """Makes spans with the tracer of one provider."""
+
+    __slots__ = ("_failures", "_hooks", "_record", "_tracer")
+
+    def __init__(
+        self,
+        provider: TracerProvider,
+        *,
+        exceptions: Literal["off", "span"] = "off",
+        describe_error: Describe | None = None,
+    ) -> None:
+        self._tracer = provider.get_tracer(names.SCOPE, _version(), schema_url=names.SCHEMA_URL)
+        self._record = exceptions == "span"
+        self._failures = Failures(describe_error)
+        self._hooks: dict[type[events.Event], Callable[[CallSpans, Any, Call], None]] = {
+            events.AttemptStarted: self._attempt_started,
+            events.AttemptEnded: self._attempt_ended,
+            events.TimeoutFired: self._timeout_fired,
+            events.TargetSkipped: self._target_skipped,
+            events.CallRejected: self._call_rejected,
+            events.FellBack: self._fell_back,
+            events.Degraded: self._degraded,
+            events.CallEnded: self._call_ended,
+        }
+
+    def on_event(self, event: events.Event, call: Call, /) -> None:
+        """Start or end a span, if the event says so."""
+        if type(event) is events.CallStarted:
+            self._call_started(event, call)
+            return
+        spans: CallSpans | None = call.spans
+        hook = self._hooks.get(type(event))
+        if hook is not None and spans is not None and not spans.ended:
+            hook(spans, event, call)
+
+    def _call_started(self, event: events.CallStarted, call: Call) -> None:
+        plan = call.plan
+        parent: Call | None = call.parent
+        attributes: Attributes = {names.PIPELINE: plan.name, names.POLICIES: plan.policies}
+        if plan.function != plan.name:
+            attributes[names.FUNCTION] = plan.function
+        if parent is not None and parent.attempt:
+            attributes[names.PARENT_ATTEMPT] = parent.attempt
+        base = otel.get_current()
+        times = times_of(call)
+        span = self._tracer.start_span(
+            plan.name, base, _INTERNAL, attributes, start_time=times.ns(event.at)
+        )
+        if span.get_span_context() == get_current_span(base).get_span_context():
+            # Without an SDK a span is its parent again: there is nothing to pass on.
+            # (An unsampled one has a context of its own, and children must have it.)
+            return
+        call.spans = CallSpans(call, span, base, set_span_in_context(span, base), times)
+
+    def _attempt_started(self, spans: CallSpans, event: events.AttemptStarted, call: Call) -> None:
+        described = _description(call, event.target_index)
+        attributes: Attributes = {
+            names.NUMBER: event.number,
+            names.KIND: event.kind,
+            names.TARGET: event.target,
+            names.TARGET_INDEX: event.target_index,
+        }
+        name, kind = f"attempt {call.plan.name}", _INTERNAL
+        start = spans.times.ns(event.at)
+        if spans.target is not None and spans.target_index != event.target_index:
+            self._end_target(spans, start, None)
+        above = spans.context
+        if described is not None:
+            if call.plan.single[event.target_index]:
+                name, kind = described.name, _kind(described)
+                attributes = {**described.attributes, **attributes}
+            else:
+                above = self._enter_target(spans, described, event, start)
+        span = self._tracer.start_span(name, above, kind, attributes, start_time=start)
+        spans.attempt = span
+        # Above what is current here: somebody between the call and its target may have added to it.
+        context = set_span_in_context(span)
+        shown = Attempt(span, span if spans.target is None else spans.target)
+        spans.attempt_context = context = otel.set_value(_ATTEMPT, shown, context)
+        token = otel.attach(context)
+        call.leave_attempt = lambda: detach(token)
+
+    def _enter_target(
+        self, spans: CallSpans, described: SpanDescription, event: events.AttemptStarted, start: int
+    ) -> Context:
+        if spans.target is None:
+            attributes: Attributes = {
+                **described.attributes,
+                names.TARGET: event.target,
+                names.TARGET_INDEX: event.target_index,
+            }
+            spans.target = self._tracer.start_span(
+                described.name, spans.context, _kind(described), attributes, start_time=start
+            )
+            spans.target_index = event.target_index
+        return set_span_in_context(spans.target, spans.base)
+
+    def _attempt_ended(self, spans: CallSpans, event: events.AttemptEnded, call: Call) -> None:
+        span, spans.attempt = spans.attempt, None
+        if span is None:
+            return
+        end = spans.times.ns(event.ended)
+        failed = self._failed(call, event.error, unacceptable=event.unacceptable)
+        if span.is_recording():
+            span.set_attributes(_of_attempt(event))
+            if failed is not None:
+                self._fail(span, failed, event.error)
+                if event.disposition == "raised":
+                    self._record_once(spans, span, event.error, end)
+        finish(span, end)
+        if event.disposition != "retried":
+            self._end_target(spans, end, failed, event.error)
+
+    def _timeout_fired(self, spans: CallSpans, event: events.TimeoutFired, call: Call) -> None:
+        # While an attempt is open its end will say so. Between two, nobody else will.
+        if spans.attempt is None and spans.target is not None:
+            limit: Any = event.limit
+            kind = error_type(TimedOut(event.after, limit))
+            spans.interrupted = self._failures.bounded(call.plan.name, kind)
+
+    def _target_skipped(self, spans: CallSpans, event: events.TargetSkipped, call: Call) -> None:
+        attributes: Attributes = {
+            names.TARGET: event.target,
+            names.TARGET_INDEX: event.target_index,
+            names.VERDICT: "neutral",
+            names.DISPOSITION: "skipped",
+            names.SKIP_REASON: event.reason,
+        }
+        if event.scope is not None:
+            attributes[names.SKIP_SCOPE] = event.scope
+        at = spans.times.ns(event.at)
+        finish(self._attempt_span(spans, call, attributes, at), at)
+
+    def _call_rejected(self, spans: CallSpans, event: events.CallRejected, call: Call) -> None:
+        if not event.enforced:
+            return
+        attributes: Attributes = {
+            names.TARGET: call.target,
+            names.TARGET_INDEX: call.target_index,
+            names.VERDICT: "neutral",
+            names.DISPOSITION: "rejected",
+        }
+        at = spans.times.ns(event.at)
+        span = self._attempt_span(spans, call, attributes, at)
+        failed = self._failed(call, event.error)
+        if failed is not None and span.is_recording():
+            self._fail(span, failed, event.error)
+        finish(span, at)
+
+    def _attempt_span(self, spans: CallSpans, call: Call, attributes: Attributes, at: int) -> Span:
+        return self._tracer.start_span(
+            f"attempt {call.plan.name}", spans.context, _INTERNAL, attributes, start_time=at
+        )
+
+    def _fell_back(self, spans: CallSpans, event: events.FellBack, call: Call) -> None:
+        failed = self._failed(call, event.error)
+        self._end_target(spans, spans.times.ns(event.at), failed, event.error)
+
+    def _degraded(self, spans: CallSpans, event: events.Degraded, _call: Call) -> None:
+        self._end_target(spans, spans.times.ns(event.at), None)
+
+    def _call_ended(self, spans: CallSpans, event: events.CallEnded, call: Call) -> None:
+        end = spans.times.ns(event.at)
+        unacceptable = event.outcome == "failure" and event.error is None
+        failed = self._failed(call, event.error, unacceptable=unacceptable)
+        attempt, spans.attempt = spans.attempt, None
+        if attempt is not None:
+            finish(attempt, end)
+        self._end_target(spans, end, failed, event.error)
+        span = spans.call
+        spans.ended = True
+        if span.is_recording():
+            span.set_attributes(_of_call(event, call))
+            if failed is not None:
+                self._fail(span, failed, event.error)
+                self._record_once(spans, span, event.error, end)
+        parent: Call | None = call.parent
+        if spans.recorded is not None and parent is not None and parent.spans is not None:
+            parent.spans.recorded = spans.recorded
+        finish(span, end)
+
+    def _end_target(
+        self,
+        spans: CallSpans,
+        end: int,
+        failed: str | None,
+        error: BaseException | None = None,
+    ) -> None:
+        target, spans.target = spans.target, None
+        interrupted, spans.interrupted = spans.interrupted, None
+        if target is None:
+            return
+        if target.is_recording():
+            if interrupted is not None:
+                self._fail(target, interrupted, None)
+            elif failed is not None:
+                self._fail(target, failed, error)
+        finish(target, end)
+
+    def _failed(
+        self, call: Call, error: BaseException | None, *, unacceptable: bool = False
+    ) -> str | None:
+        """Return `error.type`, `None` where nothing failed: a cancellation is no failure."""
+        if isinstance(error, Exception):
+            return self._failures.type_of(call.plan.name, error)
+        return "unacceptable_result" if unacceptable and error is None else None
+
+    def _fail(self, span: Span, kind: str, error: BaseException | None) -> None:
+        span.set_attribute(names.ERROR_TYPE, kind)
+        text = None if error is None else self._failures.text_of(error)
+        span.set_status(Status(StatusCode.ERROR, text))
+
+    def _record_once(
+        self, spans: CallSpans, span: Span, error: BaseException | None, at: int
+    ) -> None:
+        if self._record and error is not None and spans.recorded != id(error):
+            spans.recorded = id(error)
+            span.record_exception(error, timestamp=at)
+
+
+def annotate(attributes: Mapping[str, AttributeValue | None]) -> None:
+    """Put `attributes` onto the span that describes the target of this attempt."""
+    attempt = otel.get_value(_ATTEMPT)
+    if not isinstance(attempt, Attempt) or not attempt.span.is_recording():
+        return
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        if is_attribute(key, value) and key not in _OWN:
+            attempt.described.set_attribute(key, value)
+        else:
+            _dropped(key, value)
+
+
+def _dropped(key: object, value: object) -> None:
+    name = key if isinstance(key, str) else f"a name of type {type(key).__qualname__}"
+    once(
+        ("annotate", name),
+        "annotate: %s with a value of type %s is dropped",
+        name,
+        type(value).__qualname__,
+    )
+
+
+def _description(call: Call, index: int) -> SpanDescription | None:
+    describes = call.plan.describes
+    target = describes[index] if index < len(describes) else None
+    if target is None:
+        return None
+    try:
+        made = target.describe()
+    except Exception as failed:  # noqa: BLE001 - an adapter's mistake never changes an outcome
+        made = failed
+    if isinstance(made, SpanDescription):
+        return made
+    once(
+        ("describe", type(target), type(made)),
+        "%s.describe() gave %s and no SpanDescription; its target stays undescribed",
+        type(target).__qualname__,
+        type(made).__qualname__,
+    )
+    return None
+
+
+def _kind(described: SpanDescription) -> SpanKind:
+    return SpanKind[described.kind.upper()]
+
+
+def _of_attempt(event: events.AttemptEnded) -> Attributes:
+    attributes: Attributes = {
+        names.VERDICT: event.verdict,
+        names.DISPOSITION: event.disposition,
+    }
+    if event.disposition == "retried" and event.wait is not None:
+        attributes[names.DELAY] = float(event.wait)
+        if event.wait_source is not None:
+            attributes[names.DELAY_SOURCE] = event.wait_source
+    if event.hint_source is not None:
+        attributes[names.HINT_SOURCE] = event.hint_source
+    if event.timeout is not None and event.timeout_limit is not None:
+        attributes[names.TIMEOUT] = float(event.timeout)
+        attributes[names.TIMEOUT_SCOPE] = event.timeout_limit
+    if event.overrun is not None:
+        attributes[names.OVERRUN] = event.overrun
+    return attributes
+
+
+def _of_call(event: events.CallEnded, call: Call) -> Attributes:
+    attributes: Attributes = {names.OUTCOME: event.outcome, names.ATTEMPTS: event.attempts}
+    if call.plan.retries and event.retry_result is not None:
+        attributes[names.RETRY_RESULT] = event.retry_result
+    if event.waited > 0:
+        attributes[names.DELAY_TOTAL] = float(event.waited)
+    if event.target is not None and event.target_index is not None:
+        attributes[names.TARGET] = event.target
+        attributes[names.TARGET_INDEX] = event.target_index
+    if event.outcome == "degraded":
+        attributes[names.DEGRADED] = True
+    return attributes
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(names.DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return ""
