@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import platform
 
 from benchmarks import contenders
@@ -41,5 +42,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=31, help="interleaved rounds (31)")
     parser.add_argument("--chunk", type=int, default=1000, help="calls in a chunk (1000)")
     options = parser.parse_args()
+    logging.getLogger("resilient").setLevel(logging.CRITICAL)  # not the terminal is measured
     print(f"{platform.python_implementation()} {platform.python_version()}, asyncio")
     asyncio.run(main(options.rounds, options.chunk))

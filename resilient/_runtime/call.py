@@ -153,9 +153,9 @@ class Call(_Seldom):
         self.parent = current.get()
         if process.watch is not None and "opentelemetry.trace" in modules:
             process.watch()
-        self.loud = listeners = process.loud + plan.listeners
-        if listeners:
-            self.listeners = listeners
+        self.loud = listeners = process.loud
+        if listeners or plan.listeners:
+            self.loud = self.listeners = plan.listeners + listeners
         self.started = self.resumed = runtime.clock()
         self.limit = inf
         self.attempt = 0

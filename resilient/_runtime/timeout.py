@@ -8,7 +8,6 @@ is not armed at all: the outer one is in force.
 from __future__ import annotations
 
 import sys
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._runtime.limits import ARMED, SENT, Limit, Table, table_of
@@ -38,7 +37,10 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
         if table is None:
             table = table_of(call.runtime, seconds)
         limit = Limit(task, deadline)
-        table.arm(limit)
+        if table.handle is None:
+            table.arm(limit)
+        else:  # `arm` without its frame: this is the price of every timeout
+            table.armed[limit] = None
         call.limit = deadline
         try:
             value = await inner(call, args, kwargs)
@@ -120,8 +122,6 @@ async def _limited_on_trio(
     try:
         with trio.move_on_after(max(0.0, deadline - call.runtime.clock())) as scope:
             value = await inner(call, args, kwargs)
-            # Code that never waited was never cancelled; trio would look at the clock once more.
-            scope.deadline = inf
     finally:
         call.limit = outer
     if scope.cancelled_caught:
