@@ -87,11 +87,11 @@ _by_loop: dict[int, Runtime] = {}
 
 
 def _asyncio_runtime(loop: asyncio.AbstractEventLoop) -> Runtime:
-    # Keyed by identity and checked against it: loops need be neither hashable
-    # nor weakly referable, and an id is used again once its loop is gone.
+    # Keyed by identity and checked against it: loops need not be weakly
+    # referable, and an id is used again once its loop is gone.
     found = _by_loop.get(id(loop))
     if found is None or found.loop is not loop:
-        for key, other in list(_by_loop.items()):
+        for key, other in _by_loop.copy().items():  # other threads add to it
             if other.loop is None or other.loop.is_closed():
                 _by_loop.pop(key, None)
         found = _by_loop[id(loop)] = Runtime("asyncio", loop)
