@@ -8,17 +8,17 @@ policy does stands in `_core`.
 from __future__ import annotations
 
 import types
-from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from resilient._core import options
 from resilient._core.backoff import backoff_of, exponential
+from resilient._core.chain_options import chain_policy, listed
 from resilient._core.conditions import condition, result_condition
-from resilient._core.fallback import FallbackPolicy, Raises
+from resilient._core.options import shown
 from resilient._core.retry import RetryPolicy
 from resilient._core.transient import transient
-from resilient._guard import Guard, guard_in
+from resilient._guard import Guard, Inside, inside
 from resilient._kinds import kind_to_call, kind_to_decorate, name_of
 from resilient._lints import lint
 from resilient._pipeline import Composition, bound_of_function, explain_guarded
@@ -28,9 +28,10 @@ from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.entry import run_for_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from resilient._core.backoff import Backoff
+    from resilient._core.fallback import Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome
     from resilient._core.retry import Classify
@@ -73,17 +74,16 @@ class Pipeline(Composition):
     def __repr__(self) -> str:
         """Show the kinds, outermost first."""
         kinds = ", ".join(policy.kind for policy in self.policies)
-        return f"<Pipeline {self.name or ''}({kinds})>".replace("  ", " ")
+        return f"<Pipeline {self.name or ''}({kinds})>"
 
 
 class RetryPipeline(Pipeline):
-    """What `retry` returns: also the block form, `async for attempt in retry(): with attempt: ...`."""
+    """What `retry` returns: also the block form, `async for attempt in retry():`."""
 
     def __aiter__(self) -> Block:
         """Begin a block whose body is tried again."""
-        (policy,) = self.policies
-        assert isinstance(policy, Retry)
-        return Block(policy.policy, policy.budget)
+        retry = cast("Retry", self.policies[0])
+        return Block(retry.policy, retry.budget)
 
 
 class FallbackPipeline(Pipeline, Generic[P, R_co]):
@@ -93,37 +93,37 @@ class FallbackPipeline(Pipeline, Generic[P, R_co]):
         self, fn: Callable[P, Coroutine[Any, Any, R]], /
     ) -> Callable[P, Coroutine[Any, Any, R | R_co]]:
         """Guard `fn`, which is the first target."""
-        return cast("Any", decorate(fn, self))
+        guarded: Callable[P, Coroutine[Any, Any, R | R_co]] = decorate(fn, self)
+        return guarded
 
 
 def decorate(fn: Any, outer: Composition) -> Any:  # noqa: ANN401
     """Put `outer` around `fn`: into one guard with the policies that `fn` has already."""
-    if isinstance(fn, (staticmethod, classmethod)):
-        return type(fn)(decorate(fn.__func__, outer))
-    found = guard_in(fn)
+    if isinstance(fn, staticmethod | classmethod):
+        method = cast("Any", fn)
+        return type(method)(decorate(method.__func__, outer))
+    found = inside(fn)
     if found is None:
-        made = _guard(fn, outer)
-    else:
-        inner: Composition = found._self_pipeline  # noqa: SLF001 - the guard is ours
-        joined = Pipeline(
-            policies=(*outer.policies, *inner.policies),
-            name=outer.name or inner.name,
-            listeners=(*outer.listeners, *inner.listeners),
-        )
-        lint(joined.name or name_of(fn), outer.policies, inner.policies)
-        made = _guard(found._self_fn, joined)  # noqa: SLF001
-    if isinstance(fn, types.MethodType) and found is not None:
-        return types.MethodType(made, fn.__self__)
-    return made
+        return _guard(fn, outer)
+    inner: Composition = found.pipeline
+    joined = Pipeline(
+        policies=(*outer.policies, *inner.policies),
+        name=outer.name or inner.name,
+        listeners=(*outer.listeners, *inner.listeners),
+    )
+    lint(joined.name or name_of(fn), outer.policies, inner.policies)
+    made = _guard(found.fn, joined)
+    return types.MethodType(made, fn.__self__) if isinstance(fn, types.MethodType) else made
 
 
 def _guard(fn: Any, composition: Composition) -> Guard:  # noqa: ANN401
     kind_to_decorate(fn)
-    compiled = composition.compile(fn)
-    return Guard(compiled, fn, composition)
+    return Guard(Inside(composition.compile(fn), fn, composition))
 
 
-def stack(*policies: Pipeline, name: str | None = None, listeners: Sequence[Listener] = ()) -> Pipeline:
+def stack(
+    *policies: Pipeline, name: str | None = None, listeners: Sequence[Listener] = ()
+) -> Pipeline:
     """Stack policies, outermost first, into one `Pipeline`.
 
     `name` is what spans, logs and `explain` call it (default: the function's
@@ -139,17 +139,15 @@ def stack(*policies: Pipeline, name: str | None = None, listeners: Sequence[List
     """
     parts: list[Policy] = []
     told: list[Listener] = []
+    if name is not None:
+        options.text(name, "stack(name=)")
     for policy in policies:
-        if not isinstance(policy, Pipeline):
-            written = getattr(policy, "__name__", type(policy).__qualname__)
-            message = f"stack() takes policies such as retry() or timeout(8), not {written}"
-            raise TypeError(message)
+        _policy(policy, "stack()")
         lint(name or "stack", parts, policy.policies)
         parts.extend(policy.policies)
         told.extend(policy.listeners)
-    if name is not None:
-        options.text(name, "stack(name=)")
-    return Pipeline(policies=tuple(parts), name=name, listeners=(*listeners, *told))
+    mine = listeners_of(listeners, "stack(listeners=)")
+    return Pipeline(policies=tuple(parts), name=name, listeners=(*mine, *told))
 
 
 @overload
@@ -171,7 +169,7 @@ def retry(
 ) -> RetryPipeline: ...
 
 
-def retry(  # noqa: D417 - the options are described in prose
+def retry(
     fn: Any = None,
     /,
     *,
@@ -225,10 +223,8 @@ def retry(  # noqa: D417 - the options are described in prose
     elif max_elapsed is None:
         message = "retry(attempts=None) needs max_elapsed=: something has to end it"
         raise ValueError(message)
-    if budget is not None and not isinstance(budget, RetryBudget):
-        message = f"retry(budget=) takes a RetryBudget, not {type(budget).__qualname__}"
-        raise TypeError(message)
-    _callable(classify, "retry(classify=)")
+    _budget(budget, "retry(budget=)")
+    function_or_none(classify, "retry(classify=)")
     policy = RetryPolicy(
         attempts=attempts,
         on=condition(on, "retry(on=)", classify=classify),
@@ -271,7 +267,7 @@ def fallback(
     degrade: LastResort | None = None,
     on: OnError | None = None,
     on_result: OnResult | None = None,
-    routes: dict[type[Exception], Sequence[str]] | None = None,
+    routes: Mapping[type[Exception], Sequence[str]] | None = None,
     switch_after: Seconds = 3,
     raises: Raises = "group",
 ) -> FallbackPipeline[P, R]: ...
@@ -286,13 +282,13 @@ def fallback(
 ) -> Pipeline: ...
 
 
-def fallback(  # noqa: D417 - the options are described in prose
+def fallback(
     *targets: Any,
     to: Sequence[Callable[..., Awaitable[Any]]] = (),
     degrade: LastResort | None = None,
     on: OnError | None = None,
     on_result: OnResult | None = None,
-    routes: dict[type[Exception], Sequence[str]] | None = None,
+    routes: Mapping[type[Exception], Sequence[str]] | None = None,
     switch_after: Seconds = 3,
     raises: Raises = "group",
 ) -> Any:
@@ -319,22 +315,24 @@ def fallback(  # noqa: D417 - the options are described in prose
     if targets:
         message = "fallback needs to= or degrade=: write @fallback(to=[other])"
         raise TypeError(message)
-    others = _targets(to)
-    _last_resort(degrade, "fallback(degrade=)")
+    others = _functions(to, "fallback(to=)")
+    policy = chain_policy(
+        "fallback",
+        on=on,
+        on_result=on_result,
+        routes=routes,
+        switch_after=switch_after,
+        degrade=degrade,
+        raises=raises,
+    )
     if not others and degrade is None:
         message = "fallback() needs to= or degrade=: without either nobody answers"
         raise ValueError(message)
-    policy = FallbackPolicy(
-        targets=(),
-        on=None if on is None else condition(on, "fallback(on=)"),
-        on_result=None if on_result is None else result_condition(on_result, "fallback(on_result=)"),
-        routes=routes_of(routes, "fallback(routes=)"),
-        switch_after=options.seconds(switch_after, "fallback(switch_after=)", zero=True),
-        degrade=degrade,
-        raises=cast("Any", options.choice(raises, "fallback(raises=)", ("group", "first", "last"))),
-    )
     bounds = tuple(bound_of_function(fn) for fn in others)
-    return FallbackPipeline(policies=(Fallback(others, policy, bounds),))
+    made: FallbackPipeline[..., Any] = FallbackPipeline(
+        policies=(Fallback(others, policy, bounds),)
+    )
+    return made
 
 
 def standard(
@@ -342,7 +340,7 @@ def standard(
     /,
     *,
     attempts: int = 3,
-    timeout: Seconds | None = 30,  # noqa: ASYNC109 - the option is called what it is
+    timeout: Seconds | None = 30,
     attempt_timeout: Seconds | None = 10,
     to: Sequence[Callable[..., Awaitable[Any]]] = (),
     degrade: LastResort | None = None,
@@ -382,42 +380,40 @@ def _bare(policy: Callable[..., Any], fn: Any) -> Any:  # noqa: ANN401
     return policy()(fn)
 
 
-def _targets(to: Any) -> tuple[Callable[..., Any], ...]:  # noqa: ANN401
-    if callable(to) or isinstance(to, str):
-        message = "fallback(to=) takes a list of async functions: write to=[other]"
+def _policy(policy: object, option: str) -> None:
+    if not isinstance(policy, Pipeline):
+        written = getattr(policy, "__name__", None) or shown(policy)
+        message = f"{option} takes policies such as retry() or timeout(8), not {written}"
         raise TypeError(message)
-    found = tuple(to)
+
+
+def _budget(budget: object, option: str) -> None:
+    if budget is not None and not isinstance(budget, RetryBudget):
+        raise TypeError(f"{option} must be a RetryBudget, not {shown(budget)}")
+
+
+def _functions(to: Any, option: str) -> tuple[Callable[..., Any], ...]:  # noqa: ANN401
+    found = listed(to, option, "async functions")
     for fn in found:
-        kind_to_call(fn, "fallback(to=)")
+        kind_to_call(fn, option)
     return found
 
 
-def _last_resort(degrade: Any, option: str) -> None:  # noqa: ANN401
-    if degrade is not None and not callable(getattr(degrade, "produce", None)):
-        message = f"{option} takes value(...), not {type(degrade).__qualname__}: write value(x)"
-        raise TypeError(message)
-
-
-def _callable(fn: Any, option: str) -> None:  # noqa: ANN401
+def function_or_none(fn: object, option: str) -> None:
+    """Check that an option is a function, if it is given."""
     if fn is not None and not callable(fn):
-        message = f"{option} takes a function, not {type(fn).__qualname__}"
-        raise TypeError(message)
+        raise TypeError(f"{option} must be a function, not {shown(fn)}")
 
 
-def routes_of(
-    routes: dict[type[Exception], Sequence[str]] | None, option: str
-) -> tuple[tuple[type[Exception], frozenset[str]], ...]:
-    """Check a mapping of error classes to names of targets."""
-    made: list[tuple[type[Exception], frozenset[str]]] = []
-    for kind, names in (routes or {}).items():
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            message = f"{option} maps classes of exceptions to lists of target names, not {kind!r}"
-            raise TypeError(message)
-        if isinstance(names, str):
-            message = f"{option} takes a list of target names for {kind.__qualname__}"
-            raise TypeError(message)
-        made.append((kind, frozenset(names)))
-    return tuple(made)
+def listeners_of(listeners: object, option: str) -> tuple[Listener, ...]:
+    """Check that each listener can be told."""
+    found = listed(listeners, option, "listeners")
+    for listener in found:
+        if not callable(getattr(listener, "on_event", None)):
+            raise TypeError(
+                f"{option} must have on_event(event, call), and {shown(listener)} has not"
+            )
+    return found
 
 
 def pipeline_of(fn: Any) -> Pipeline:  # noqa: ANN401
@@ -430,14 +426,12 @@ def pipeline_of(fn: Any) -> Pipeline:  # noqa: ANN401
     """
     if isinstance(fn, Pipeline):
         return fn
-    found = guard_in(fn)
+    found = inside(fn)
     if found is None:
         message = f"{name_of(fn)} is not guarded: no policy decorates it"
         raise TypeError(message)
-    pipeline: Composition = found._self_pipeline  # noqa: SLF001
-    if isinstance(pipeline, Pipeline):
-        return pipeline
-    return Pipeline(**{name: getattr(pipeline, name) for name in ("policies", "name", "listeners")})
+    pipeline: Pipeline = found.pipeline
+    return pipeline
 
 
 def explain(fn: Any, /) -> str:  # noqa: ANN401
@@ -452,11 +446,12 @@ def explain(fn: Any, /) -> str:  # noqa: ANN401
       timeout           8 s per attempt
       bound             at most 3 calls and 144 s
     """
+    found = inside(fn)
+    if found is not None:
+        return explain_guarded(found.fn, found.pipeline, found.compiled.plan.name)
+    if isinstance(fn, Pipeline):
+        return explain_guarded(None, fn, fn.name or "a pipeline")
     own = getattr(fn, "explain", None)
-    if not isinstance(fn, Pipeline) and guard_in(fn) is None and callable(own):
-        return str(own())
-    pipeline = pipeline_of(fn)
-    found = guard_in(fn)
-    if found is None:
-        return explain_guarded(None, pipeline, pipeline.name or "a pipeline")
-    return explain_guarded(found._self_fn, pipeline, found._self_compiled.plan.name)  # noqa: SLF001
+    if not callable(own) or isinstance(fn, type):
+        raise TypeError(f"{name_of(fn)} is not guarded: there is nothing to explain")
+    return str(own())

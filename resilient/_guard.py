@@ -9,30 +9,45 @@ there is one guard around one pipeline.
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any
-
-import wrapt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    # The stubs of wrapt differ between its releases; a proxy looks like what it wraps.
+    class CallableObjectProxy:
+        __wrapped__: Any
 
-class Guard(wrapt.CallableObjectProxy):  # type: ignore[misc]  # wrapt is untyped here on purpose
+        def __init__(self, wrapped: Any) -> None: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+else:
+    from wrapt import CallableObjectProxy
+
+
+class Inside(NamedTuple):
+    """What a guard holds: the compiled call, the user's function, the policies around it."""
+
+    compiled: Any
+    fn: Callable[..., Any]
+    pipeline: Any
+
+
+class Guard(CallableObjectProxy):
     """A guarded function; `type(fn) is Guard` tells one (`isinstance` would ask the proxy)."""
 
-    def __init__(self, compiled: Any, fn: Callable[..., Any], pipeline: Any) -> None:  # noqa: ANN401
-        super().__init__(compiled.call)
-        self._self_compiled = compiled
-        self._self_fn = fn
-        self._self_pipeline = pipeline
+    _self_inside: Inside
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:  # noqa: ANN401
+    def __init__(self, inside: Inside) -> None:
+        super().__init__(inside.compiled.call)
+        self._self_inside = inside
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does; on the class it stays the guard."""
         if instance is None:
             return self
         return types.MethodType(self, instance)
 
-    def __reduce_ex__(self, protocol: Any) -> str:  # noqa: ANN401
+    def __reduce_ex__(self, protocol: Any) -> str:
         """Pickle by qualified name, as functions do."""
         return str(self.__wrapped__.__qualname__)
 
@@ -41,11 +56,11 @@ class Guard(wrapt.CallableObjectProxy):  # type: ignore[misc]  # wrapt is untype
         return str(self.__wrapped__.__qualname__)
 
     def __copy__(self) -> Guard:
-        """A function is its own copy."""
+        """Return itself, as functions do."""
         return self
 
-    def __deepcopy__(self, memo: Any) -> Guard:  # noqa: ANN401
-        """A function is its own copy."""
+    def __deepcopy__(self, memo: Any) -> Guard:
+        """Return itself, as functions do."""
         return self
 
     def __repr__(self) -> str:
@@ -53,10 +68,14 @@ class Guard(wrapt.CallableObjectProxy):  # type: ignore[misc]  # wrapt is untype
         return f"<guarded {self.__wrapped__.__qualname__} at {id(self):#x}>"
 
 
-def guard_in(fn: Any) -> Guard | None:  # noqa: ANN401
+def guard_in(fn: Any) -> Guard | None:
     """Return the guard that `fn` is, or that is bound in it; look through nothing else."""
-    if type(fn) is Guard:
-        return fn
-    if isinstance(fn, types.MethodType) and type(fn.__func__) is Guard:
-        return fn.__func__
-    return None
+    if isinstance(fn, types.MethodType):
+        fn = fn.__func__
+    return fn if type(fn) is Guard else None
+
+
+def inside(fn: Any) -> Inside | None:
+    """Return what the guard holds that `fn` is, or that is bound in it."""
+    guard = guard_in(fn)
+    return None if guard is None else guard._self_inside  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

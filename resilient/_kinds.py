@@ -19,20 +19,22 @@ Kind = Literal["coroutine", "awaitable"]
 
 def kind_to_decorate(fn: Any) -> Kind:  # noqa: ANN401 - anything can stand under a decorator
     """Return the kind of `fn`; a `TypeError` names the ways out where there is none."""
-    _refuse_generators(fn)
+    _refuse_streams(fn)
     if is_coroutine_function(fn):
         return "coroutine"
-    if callable(fn) and not inspect.isclass(fn) and _promises_an_awaitable(fn):
-        return "awaitable"
-    raise TypeError(_cannot_guard(fn))
+    promised = _promised(fn) if callable(fn) and not inspect.isclass(fn) else None
+    if promised is AsyncIterator:
+        raise TypeError(_no_streams(fn))
+    if promised is None:
+        raise TypeError(_cannot_guard(fn))
+    return "awaitable"
 
 
 def kind_to_call(fn: Any, option: str) -> Kind:  # noqa: ANN401
     """Return the kind of a callable that was given as such: its result will be checked."""
     if not callable(fn):
-        message = f"{option} takes an async function, not {describe(fn)}"
-        raise TypeError(message)
-    _refuse_generators(fn)
+        raise TypeError(f"{option} takes an async function, not {describe(fn)}")
+    _refuse_streams(fn)
     return "coroutine" if is_coroutine_function(fn) else "awaitable"
 
 
@@ -72,34 +74,42 @@ def _has(test: Callable[[Any], bool], fn: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _refuse_generators(fn: Any) -> None:  # noqa: ANN401
+def _refuse_streams(fn: Any) -> None:  # noqa: ANN401
     if _has(inspect.isasyncgenfunction, fn):
-        message = (
-            f"{name_of(fn)} is an async generator function: streams are not guarded yet;"
-            " guard the coroutine function that opens the stream"
-        )
-        raise TypeError(message)
+        raise TypeError(_no_streams(fn))
+
+
+def _no_streams(fn: Any) -> str:  # noqa: ANN401
+    return (
+        f"{name_of(fn)} gives a stream: async generators are not guarded yet;"
+        " guard the coroutine function that opens the stream"
+    )
 
 
 def _cannot_guard(fn: Any) -> str:  # noqa: ANN401
     if not callable(fn):
         return f"a policy decorates an async function, not {describe(fn)}"
+    if inspect.isclass(fn):
+        return f"cannot guard {describe(fn)}: decorate its async methods"
     return (
         f"cannot guard {describe(fn)}: a policy has to await it."
         " Make it `async def`, or annotate that it returns an Awaitable"
     )
 
 
-def _promises_an_awaitable(fn: Any) -> bool:  # noqa: ANN401
+def _promised(fn: Any) -> Any:  # noqa: ANN401
+    """Return what the annotation promises: `Awaitable`, `AsyncIterator` or `None`."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if not inspect.isroutine(fn):
         fn = type(fn).__call__
-    promised = getattr(fn, "__annotations__", {}).get("return")
-    if isinstance(promised, str):
-        promised = _resolved(fn, promised)
-    origin = get_origin(promised) or promised
-    return inspect.isclass(origin) and issubclass(origin, (Awaitable, AsyncIterator))
+    told = getattr(fn, "__annotations__", {}).get("return")
+    if isinstance(told, str):
+        told = _resolved(fn, told)
+    origin = get_origin(told) or told
+    if not inspect.isclass(origin):
+        return None
+    return next((kind for kind in (Awaitable, AsyncIterator) if issubclass(origin, kind)), None)
 
 
 def _resolved(fn: Any, text: str) -> Any:  # noqa: ANN401
@@ -107,5 +117,14 @@ def _resolved(fn: Any, text: str) -> Any:  # noqa: ANN401
         return typing.get_type_hints(fn).get("return")
     except Exception:  # noqa: BLE001 - a name that only type checkers know: go by the text
         root = text.partition("[")[0].rpartition(".")[2].strip()
-        known = {"Awaitable": Awaitable, "Coroutine": Awaitable, "Future": Awaitable}
-        return (known | {"Task": Awaitable, "AsyncIterator": AsyncIterator}).get(root)
+        return _KNOWN.get(root)
+
+
+_KNOWN = {
+    "AsyncGenerator": AsyncIterator,
+    "AsyncIterator": AsyncIterator,
+    "Awaitable": Awaitable,
+    "Coroutine": Awaitable,
+    "Future": Awaitable,
+    "Task": Awaitable,
+}

@@ -6,7 +6,8 @@ completes the pair is the one that warns, once.
 
 from __future__ import annotations
 
-import sys
+import inspect
+import os
 import warnings
 from math import inf
 from pathlib import Path
@@ -55,14 +56,14 @@ def _number(value: float) -> str:
     return "any number of" if value == inf else f"{value:.0f}"
 
 
-_HERE = str(Path(__file__).parent)
+_HERE = f"{Path(__file__).parent}{os.sep}"
 
 
 def _users_line() -> int:
     """Return the `stacklevel` of the line that decorates: the first frame that is not ours."""
-    # Frame 1 is `lint`, from where the warning is given.
-    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - `warnings` counts frames the same way
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
         level += 1
+    # The caller gives the warning, so its own frame is level 1 and this one no level.
     return level

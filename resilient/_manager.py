@@ -9,21 +9,31 @@ the same engine with the decorated function as the first target, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+import types
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from resilient._core import options
 from resilient._core.bound import Bound
-from resilient._core.conditions import condition, result_condition
-from resilient._core.fallback import FallbackPolicy, Raises, TargetSpec
-from resilient._decorators import Pipeline, pipeline_of, retry, routes_of, stack, timeout
-from resilient._guard import guard_in
+from resilient._core.chain_options import chain_policy, check_routes, is_mapping, listed
+from resilient._core.fallback import REQUEST, TargetSpec
+from resilient._core.options import shown
+from resilient._decorators import (
+    Pipeline,
+    explain,
+    function_or_none,
+    listeners_of,
+    pipeline_of,
+    retry,
+    stack,
+    timeout,
+)
+from resilient._guard import inside
 from resilient._kinds import kind_to_call, name_of
-from resilient._pipeline import Compiled, bound_of, bound_of_function, build, row, say_bound
-from resilient._policies import Place, Targets
-from resilient._runtime.attempt import Layer, NamedLayer
+from resilient._pipeline import Compiled, bound_of, bound_of_function, build, row
+from resilient._policies import Place, Targets, unique
+from resilient._runtime.attempt import NamedLayer
 from resilient._runtime.call import Plan
 from resilient._runtime.clock import now
 from resilient._runtime.entry import run_for_outcome
@@ -31,9 +41,13 @@ from resilient._runtime.fallback import Chain, LastResort, TargetHealth, fallbac
 from resilient.errors import AllTargetsFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from resilient._core.fallback import Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome
     from resilient._core.retry import Classify
+    from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
     from resilient.typing import OnError, OnResult
 
@@ -64,7 +78,7 @@ class Target:
     name: str
     call: Callable[..., Any] | None
     policies: Pipeline
-    scopes: Mapping[str, str]
+    scopes: Mapping[str, str] = field(hash=False)
     priority: float
     classify: Classify | None
     enabled: bool | Callable[[], bool] = field(repr=False)
@@ -90,18 +104,10 @@ class Target:
         put(self, "call", call)
         put(self, "policies", _policies(timeout, attempts, policies))
         put(self, "scopes", _scopes(scopes))
-        if isinstance(priority, bool) or not isinstance(priority, (int, float)):
-            message = f"Target(priority=) takes a number, not {priority!r}"
-            raise TypeError(message)
-        put(self, "priority", priority)
-        if classify is not None and not callable(classify):
-            message = f"Target(classify=) takes a function, not {type(classify).__qualname__}"
-            raise TypeError(message)
+        put(self, "priority", _priority(priority))
+        function_or_none(classify, "Target(classify=)")
         put(self, "classify", classify)
-        if not isinstance(enabled, bool) and not callable(enabled):
-            message = f"Target(enabled=) takes a bool or a function, not {enabled!r}"
-            raise TypeError(message)
-        put(self, "enabled", enabled)
+        put(self, "enabled", _enabled(enabled))
 
     @property
     def bound(self) -> Bound:
@@ -157,44 +163,26 @@ class FallbackManager(Generic[R]):
     ) -> None:
         self.name = options.text(name, "FallbackManager(name=)")
         self.targets: tuple[Target, ...] = _ordered(targets)
-        if degrade is not None and not callable(getattr(degrade, "produce", None)):
-            message = (
-                "FallbackManager(degrade=) takes value(...),"
-                f" not {type(degrade).__qualname__}: write value(x)"
-            )
-            raise TypeError(message)
-        policy = FallbackPolicy(
-            targets=tuple(
-                TargetSpec(
-                    name=target.name,
-                    scopes=target.scopes,
-                    seconds=target.bound.seconds,
-                    enabled=target.enabled,
-                )
-                for target in self.targets
-            ),
-            on=None if on is None else condition(on, "FallbackManager(on=)"),
-            on_result=None
-            if on_result is None
-            else result_condition(on_result, "FallbackManager(on_result=)"),
-            routes=_known_routes(routes, self.targets),
-            deadline=inf
-            if deadline is None
-            else options.seconds(deadline, "FallbackManager(deadline=)"),
-            reserve=None
-            if reserve is None
-            else options.seconds(reserve, "FallbackManager(reserve=)", zero=True),
-            switch_after=options.seconds(
-                switch_after, "FallbackManager(switch_after=)", zero=True
-            ),
-            trip_for=options.seconds(trip_for, "FallbackManager(trip_for=)"),
+        policy = chain_policy(
+            "FallbackManager",
+            on=on,
+            on_result=on_result,
+            routes=routes,
+            switch_after=switch_after,
             degrade=degrade,
-            raises=cast(
-                "Any", options.choice(raises, "FallbackManager(raises=)", ("group", "first", "last"))
-            ),
+            raises=raises,
+            deadline=deadline,
+            reserve=reserve,
+            trip_for=trip_for,
         )
-        self._chain = Chain(policy, [target.classify for target in self.targets], group)
-        self._compiled = _compile(self.name, self.targets, self._chain, tuple(listeners))
+        check_routes(policy.routes, [target.name for target in self.targets], "FallbackManager")
+        told = listeners_of(listeners, "FallbackManager(listeners=)")
+        self._chain = Chain(
+            replace(policy, targets=tuple(map(_spec, self.targets))),
+            [target.classify for target in self.targets],
+            group,
+        )
+        self._compiled = _compile(self.name, self.targets, self._chain, told)
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[R]:
         """Ask the targets with these arguments; return the answer and how it came about.
@@ -213,11 +201,13 @@ class FallbackManager(Generic[R]):
         if self.targets[0].call is not None:
             message = f"the targets of {self.name} have callables of their own: use run(...)"
             raise TypeError(message)
-        return await run_for_outcome(
-            self._compiled.plan, self._compiled.run, (call, *args), kwargs
-        )
+        return await run_for_outcome(self._compiled.plan, self._compiled.run, (call, *args), kwargs)
 
-    async def call_with_fallback(self, call: Callable[[str, Any], Any], data: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def call_with_fallback(
+        self,
+        call: Callable[[str, Any], Any],
+        data: Any,  # noqa: ANN401
+    ) -> dict[str, Any]:
         """Ask by `call(name, data)`; return `{"result", "model", "fallback"}`.
 
         The shape of the design note this library grew out of, correct this time.
@@ -268,37 +258,41 @@ class FallbackManager(Generic[R]):
 class _FunctionManager(FallbackManager[Any]):
     """The manager behind a decorated function: its whole pipeline, run for the outcome."""
 
-    def __init__(self, compiled: Compiled, pipeline: Pipeline, chain: Chain) -> None:  # noqa: D107
+    def __init__(self, fn: Any, compiled: Compiled, chain: Chain) -> None:  # noqa: ANN401
         self.name = compiled.plan.name
         self.targets = tuple(Target(spec.name) for spec in chain.policy.targets)
         self._chain = chain
         self._compiled = compiled
-        self._pipeline = pipeline
+        self._fn = fn
+        # What is bound is an argument like any other.
+        self._bound = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[Any]:
         """Call the function; return its answer and how it came about."""
-        return await run_for_outcome(self._compiled.plan, self._compiled.run, args, kwargs)
+        return await run_for_outcome(
+            self._compiled.plan, self._compiled.run, (*self._bound, *args), kwargs
+        )
 
-    async def run_with(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[Any]:
-        """Not for a decorated function: it has a callable of its own."""
-        message = f"{self.name} has callables of its own: use run(...)"
-        raise TypeError(message)
+    async def run_with(self, _: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[Any]:  # noqa: ARG002
+        """Refuse: the function has its callables."""
+        raise TypeError(f"{self.name} has callables of its own: use run(...)")
 
     @property
     def bound(self) -> Bound:
         """The worst case of the whole pipeline."""
-        return self._pipeline.bound
+        return pipeline_of(self._fn).bound
 
     def explain(self) -> str:
         """Say what the pipeline is."""
-        return f"{self.name}: {say_bound(self._pipeline.policies)}"
+        return explain(self._fn)
 
 
 def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     """Return the manager behind a function that `fallback` decorates.
 
     `await manager_of(ask).run(prompt)` gives the `Outcome` that a plain call
-    of `ask` hides. Raises `TypeError` where there is no fallback.
+    of `ask` hides. Of several fallbacks the outermost is meant. Raises
+    `TypeError` where there is none.
 
     >>> from resilient import fallback, value
     >>> @fallback(degrade=value("no idea"))
@@ -306,13 +300,19 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     >>> manager_of(ask).targets
     (Target('ask'),)
     """
-    pipeline = pipeline_of(fn)
-    found = guard_in(fn)
-    compiled: Compiled | None = None if found is None else found._self_compiled  # noqa: SLF001
-    if compiled is None or not compiled.chains:
-        message = f"{name_of(fn)} has no fallback: there is no manager behind it"
-        raise TypeError(message)
-    return _FunctionManager(compiled, pipeline, compiled.chains[0])
+    found = inside(fn)
+    if found is None or not found.compiled.chains:
+        raise TypeError(f"{name_of(fn)} has no fallback: there is no manager behind it")
+    return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
+
+
+def _spec(target: Target) -> TargetSpec:
+    return TargetSpec(
+        name=target.name,
+        scopes=target.scopes,
+        seconds=target.bound.seconds,
+        enabled=target.enabled,
+    )
 
 
 def _compile(
@@ -350,75 +350,73 @@ def _asked(target: Target) -> Any:  # noqa: ANN401
     return NamedLayer(target.name) if target.call is None else target.call
 
 
-def _policies(
-    seconds: Seconds | None, attempts: int | None, policies: Pipeline | None
-) -> Pipeline:
+def _policies(seconds: Seconds | None, attempts: int | None, policies: Pipeline | None) -> Pipeline:
     if policies is not None:
         if seconds is not None or attempts is not None:
-            message = "Target(policies=) and timeout= or attempts= say the same thing: give one"
-            raise ValueError(message)
-        if not isinstance(policies, Pipeline):
-            written = type(policies).__qualname__
-            message = f"Target(policies=) takes a policy or a stack(...), not {written}"
-            raise TypeError(message)
-        return policies
+            raise ValueError(
+                "Target(policies=) and timeout= or attempts= say the same thing: give one"
+            )
+        return _pipeline(policies)
     parts: list[Pipeline] = []
     if attempts is not None and options.whole(attempts, "Target(attempts=)") > 1:
         parts.append(retry(attempts=attempts))
     if seconds is not None:
-        options.seconds(seconds, "Target(timeout=)")
-        parts.append(timeout(seconds))
+        parts.append(timeout(options.seconds(seconds, "Target(timeout=)")))
     return stack(*parts)
 
 
-def _scopes(scopes: Mapping[str, str] | None) -> dict[str, str]:
-    found = dict(scopes or {})
+def _pipeline(policies: object) -> Pipeline:
+    if not isinstance(policies, Pipeline):
+        raise TypeError(f"Target(policies=) must be a policy or a stack, not {shown(policies)}")
+    return policies
+
+
+def _scopes(scopes: Any) -> Mapping[str, str]:  # noqa: ANN401
+    if scopes is not None and not is_mapping(scopes):
+        raise TypeError(f"Target(scopes=) must map names to keys, not {shown(scopes)}")
+    found: dict[str, str] = dict(scopes or {})
     for scope, key in found.items():
-        if not (isinstance(scope, str) and isinstance(key, str)):
-            message = "Target(scopes=) maps names to keys, both strings"
-            raise TypeError(message)
-        if scope in {"request", "target"}:
-            message = f"Target(scopes=) cannot declare {scope!r}: the chain itself uses that name"
-            raise ValueError(message)
-    return found
-
-
-def _ordered(targets: Any) -> tuple[Target, ...]:  # noqa: ANN401
-    if callable(targets) or isinstance(targets, (str, Target)):
-        message = "FallbackManager(targets) takes a list of Targets or async functions"
-        raise TypeError(message)
-    made: list[Target] = []
-    for target in targets:
-        if isinstance(target, Target):
-            made.append(target)
-        else:
-            kind_to_call(target, "FallbackManager(targets)")
-            made.append(Target(name_of(target), target))
-    if not made:
-        message = "FallbackManager(targets) needs at least one target"
-        raise ValueError(message)
-    names = [target.name for target in made]
-    for name in names:
-        if names.count(name) > 1:
-            message = f"FallbackManager(targets) has {name!r} twice: names tell targets apart"
-            raise ValueError(message)
-    if len({target.call is None for target in made}) > 1:
-        message = "FallbackManager(targets): either every target has a callable or none has"
-        raise ValueError(message)
-    return tuple(sorted(made, key=lambda target: target.priority))
-
-
-def _known_routes(
-    routes: Mapping[type[Exception], Sequence[str]] | None, targets: Sequence[Target]
-) -> tuple[tuple[type[Exception], frozenset[str]], ...]:
-    made = routes_of(dict(routes or {}), "FallbackManager(routes=)")
-    known = {target.name for target in targets}
-    for kind, names in made:
-        unknown = sorted(names - known)
-        if unknown:
-            message = (
-                f"FallbackManager(routes=) sends {kind.__qualname__} to {', '.join(unknown)},"
-                f" which is no target; there are {', '.join(sorted(known))}"
+        options.text(scope, "Target(scopes=)")
+        options.text(key, f"Target(scopes=) for {scope!r}")
+        if scope in {REQUEST, "target"}:
+            raise ValueError(
+                f"Target(scopes=) cannot declare {scope!r}: the chain itself uses that name"
             )
-            raise ValueError(message)
-    return made
+    return types.MappingProxyType(found)
+
+
+def _priority(priority: object) -> float:
+    if isinstance(priority, bool) or not isinstance(priority, int | float):
+        raise TypeError(f"Target(priority=) must be a number, not {shown(priority)}")
+    if not isfinite(priority):
+        raise ValueError(f"Target(priority=) must be a finite number, not {shown(priority)}")
+    return priority
+
+
+def _enabled(enabled: object) -> Any:  # noqa: ANN401
+    if not isinstance(enabled, bool) and not callable(enabled):
+        raise TypeError(f"Target(enabled=) must be a bool or a function, not {shown(enabled)}")
+    return enabled
+
+
+def _named(call: Any, names: Sequence[str]) -> Target:  # noqa: ANN401
+    kind_to_call(call, "FallbackManager(targets)")
+    return Target(unique(name_of(call), names), call)
+
+
+def _ordered(targets: object) -> tuple[Target, ...]:
+    made: list[Target] = []
+    names: list[str] = []
+    for given in listed(targets, "FallbackManager(targets)", "Targets or async functions"):
+        target = given if isinstance(given, Target) else _named(given, names)
+        if target.name in names:
+            raise ValueError(
+                f"FallbackManager(targets) has {target.name!r} twice: names tell targets apart"
+            )
+        made.append(target)
+        names.append(target.name)
+    if not made:
+        raise ValueError("FallbackManager(targets) needs at least one target")
+    if len({target.call is None for target in made}) > 1:
+        raise ValueError("FallbackManager(targets): either every target has a callable or none has")
+    return tuple(sorted(made, key=lambda target: target.priority))

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.bound import Bound
-from resilient._guard import guard_in
+from resilient._guard import guard_in, inside
 from resilient._kinds import name_of
 from resilient._policies import Fallback, Place, Targets, as_layer
 from resilient._runtime.call import Plan
@@ -111,8 +111,8 @@ def bound_of(policies: Sequence[Policy], inner: Bound | None = None) -> Bound:
 
 def bound_of_function(fn: Any) -> Bound:  # noqa: ANN401
     """Return the worst case of calling `fn`: its own where it is guarded."""
-    guard = guard_in(fn)
-    return Bound() if guard is None else guard._self_pipeline.bound  # type: ignore[no-any-return]  # noqa: SLF001
+    found = inside(fn)
+    return Bound() if found is None else cast("Bound", found.pipeline.bound)
 
 
 def explain_guarded(fn: Any, composition: Composition, name: str) -> str:  # noqa: ANN401
@@ -140,7 +140,8 @@ def say_bound(policies: Sequence[Policy]) -> str:
         fallback = policies[0]
         inside = bound_of(policies[1:])
         further = [
-            _say_target(name_of(fn), bound) for fn, bound in zip(fallback.to, fallback.bounds, strict=True)
+            _say_target(name_of(fn), bound)
+            for fn, bound in zip(fallback.to, fallback.bounds, strict=True)
         ]
         return f"at most {inside}, then {', then '.join(further)}"
     bound = bound_of(policies)
@@ -149,7 +150,7 @@ def say_bound(policies: Sequence[Policy]) -> str:
 
 def _say_target(name: str, bound: Bound) -> str:
     if bound == Bound():
-        return f"one call of {name} (unbounded: {name} has no timeout)"
+        return f"one fallback call (unbounded: {name} has no timeout)"
     return f"at most {bound} of {name}"
 
 
@@ -170,6 +171,8 @@ def _guarded_inside(fn: Any) -> str | None:  # noqa: ANN401
 
 def _look_like(call: Any, fn: Any) -> None:  # noqa: ANN401
     """Give `call` the name, docstring and signature of `fn`."""
-    functools.update_wrapper(call, fn)
-    if not hasattr(fn, "__qualname__"):
+    if hasattr(fn, "__qualname__"):
+        functools.update_wrapper(call, fn)
+    else:  # an object or a partial: what it holds is not what a function holds
+        functools.update_wrapper(call, fn, updated=())
         call.__name__ = call.__qualname__ = name_of(fn)

@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient._core.bound import Bound
+from resilient._core.chain_options import check_routes
 from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
 from resilient._kinds import is_coroutine_function, name_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from resilient._core.retry import Classify, RetryPolicy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.budgets import RetryBudget
+    from resilient.errors import Limit
 
     Compile = Callable[["Place"], Layer]
 
@@ -154,7 +156,7 @@ class Timeout:
     ) -> Layer:
         """Compile the scope around `inner`."""
         del targets
-        limit = "total" if _repeats(inside) else "attempt"
+        limit: Limit = "total" if _repeats(inside) else "attempt"
         return timeout_layer(self.seconds, limit, inner(place))
 
 
@@ -195,10 +197,11 @@ class Fallback:
         places = [first]
         names = [targets.names[first]]
         for fn in self.to:
-            name = unique(name_of(fn), names)
+            name = unique(name_of(fn), targets.names)
             names.append(name)
             places.append(targets.add(name, fn, single=True))
             runs.append(as_layer(fn))
+        check_routes(self.policy.routes, names, "fallback")
         seconds = [_seconds(inside), *(bound.seconds for bound in self.bounds)]
         chain.settle(
             tuple(

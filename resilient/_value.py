@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from resilient._core.options import shown
 from resilient._kinds import name_of
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Value:
-    """What `value(...)` returns, for `degrade=`."""
+    """A fixed value, or what makes one: what `value(...)` returns, for `degrade=`."""
 
     __slots__ = ("_factory", "_value")
 
@@ -41,8 +42,9 @@ _NOTHING: Any = object()
 def value(answer: Any = _NOTHING, /, *, factory: Callable[[], Any] | None = None) -> Value:  # noqa: ANN401
     """Return the last resort `answer` for `degrade=`, flagged `degraded` wherever it is used.
 
-    Each call gets a deep copy, so a mutable answer is never handed out twice;
-    `factory` makes a new one instead, and may be async. Give one of the two.
+    The answer is copied now and for each call, so it is never handed out
+    twice and never changes; what cannot be copied is a `TypeError`. `factory`
+    makes a new one for each call instead, and may be async. Give one of the two.
 
     >>> value("No answer right now.").produce()
     'No answer right now.'
@@ -50,9 +52,18 @@ def value(answer: Any = _NOTHING, /, *, factory: Callable[[], Any] | None = None
     []
     """
     if (answer is _NOTHING) == (factory is None):
-        message = "value() takes either an answer or factory="
-        raise TypeError(message)
-    if factory is not None and not callable(factory):
-        message = f"value(factory=) takes a function, not {type(factory).__qualname__}"
-        raise TypeError(message)
-    return Value(None if factory is not None else answer, factory)
+        raise TypeError("value() takes either an answer or factory=")
+    if factory is not None:
+        _check(factory)
+        return Value(None, factory)
+    try:
+        return Value(copy.deepcopy(answer), None)
+    except Exception as error:
+        raise TypeError(
+            f"value() copies its answer, and {shown(answer)} cannot be copied: give factory="
+        ) from error
+
+
+def _check(factory: object) -> None:
+    if not callable(factory):
+        raise TypeError(f"value(factory=) must be a function, not {shown(factory)}")

@@ -9,10 +9,12 @@ New code uses `Target` and `FallbackManager.run`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient._manager import FallbackManager, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ("call_with_fallback", "FallbackManager", "ModelConfig")
 
@@ -32,7 +34,9 @@ class ModelConfig(Target):
 
 
 async def call_with_fallback(
-    models: Sequence[Target], call: Callable[[str, Any], Awaitable[Any]], data: Any  # noqa: ANN401
+    models: Sequence[Target],
+    call: Callable[[str, Any], Awaitable[Any]],
+    data: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Ask `models` in order by `call(name, data)`; return `{"result", "model", "fallback"}`."""
     return await FallbackManager[Any](models).call_with_fallback(call, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,20 +28,14 @@ Seconds: TypeAlias = float | int | timedelta
 """A duration."""
 
 if TYPE_CHECKING:
-    AsyncFunction: TypeAlias = (
-        Callable[..., Awaitable[Any]]
-        | Callable[..., AsyncIterator[Any]]
-        | classmethod[Any, ..., Awaitable[Any]]
-    )
+    AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]] | classmethod[Any, ..., Awaitable[Any]]
     """What a policy can decorate."""
 else:  # a classmethod takes type arguments only in the eyes of type checkers
     AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]]
 
 Answer: TypeAlias = bool | float | timedelta | None
 
-OnError: TypeAlias = (
-    type[Exception] | Callable[[Any], Answer] | tuple["OnError", ...]
-)
+OnError: TypeAlias = type[Exception] | Callable[[Any], Answer] | tuple["OnError", ...]
 """Which failures a policy acts on: a type, a predicate, or a tuple of either."""
 
 OnResult: TypeAlias = Callable[[Any], Answer]

@@ -11,6 +11,10 @@ that `on=` does not cover, a fault of the request itself) is never degraded.
 
 Rule 2: if one target failed and the others were not asked because of that
 very failure, its error is the answer: the group would only hide it.
+
+Rule 3: a target is asked once for each call whether it is switched on, and
+what the call has learned holds to its end: no route or condemned key is
+forgotten on the way.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from resilient._core.outcome import SkippedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient._core.conditions import Condition, ResultCondition
     from resilient._core.faults import Fault
@@ -31,9 +35,16 @@ if TYPE_CHECKING:
     """Until when, in seconds of the Clock, a (scope, key) is not asked."""
 
 Raises = Literal["group", "first", "last"]
+"""What surfaces when all failed."""
+
+Routes = tuple[tuple[type[Exception], frozenset[str]], ...]
+"""Which targets may follow an error; the first class that fits decides."""
 
 REQUEST = "request"
 """The scope of a fault that no other target could cure: the request itself."""
+
+_ROUNDING = 1e-9
+"""Sums of seconds that mean the same differ by less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +73,7 @@ class FallbackPolicy:
     on: Condition | None = None
     """Which errors move on; `None` means every `Exception`."""
     on_result: ResultCondition | None = None
-    routes: tuple[tuple[type[Exception], frozenset[str]], ...] = ()
+    routes: Routes = ()
     deadline: float = inf
     reserve: float | None = None
     switch_after: float = 3.0
@@ -70,24 +81,22 @@ class FallbackPolicy:
     degrade: Any = None
     raises: Raises = "group"
 
-    def limit(self, index: int, left: float) -> float:
-        """Return the seconds that target `index` may take of the `left` ones.
+    def reserved(self, index: int) -> float:
+        """Return the seconds that are kept for a target while an earlier one is asked.
 
-        Each later target keeps its reserve: by default the time that it may
-        need, and never more than an equal share of the deadline.
+        By default the time that it may need, and never more than an equal
+        share of the deadline.
         """
-        kept = sum(self._reserved(target) for target in self.targets[index + 1 :])
-        # A chain with too little left for all is for the target whose turn it is.
-        return left - kept if left > kept else left
-
-    def _reserved(self, target: TargetSpec) -> float:
         if self.reserve is not None:
             return self.reserve
-        return min(target.seconds, self.deadline / len(self.targets))
+        return min(self.targets[index].seconds, self.deadline / len(self.targets))
 
     def blocks(self, index: int, fault: Fault | None) -> dict[tuple[str, str], float]:
-        """Return what this failure blocks for later calls, with the seconds it does."""
-        if fault is None:
+        """Return what this failure blocks for later calls, with the seconds it does.
+
+        A fault of the request says nothing about any target.
+        """
+        if fault is None or fault.scope == REQUEST:
             return {}
         target = self.targets[index]
         found: dict[tuple[str, str], float] = {}
@@ -98,7 +107,7 @@ class FallbackPolicy:
             scope = fault.scope
             key = target.scopes.get(scope) if scope is not None else None
             where = ("target", target.name) if scope is None or key is None else (scope, key)
-            found[where] = self.trip_for
+            found[where] = max(self.trip_for, found.get(where, 0.0))
         return found
 
 
@@ -109,6 +118,7 @@ class Failure:
     index: int
     error: Exception
     rejected: bool
+    retry_after: float | None
 
 
 @dataclass(slots=True)
@@ -124,8 +134,9 @@ class Cursor:
     skipped: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
     ended: Literal["request", "on"] | None = None
     _next: int = 0
-    _condemned: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _condemned: frozenset[tuple[str, str]] = frozenset()
     _allowed: frozenset[str] | None = None
+    _enabled: dict[int, bool] = field(default_factory=dict[int, bool])
     # How many of the skips a failure of this very call has caused.
     _owed: int = 0
 
@@ -138,7 +149,7 @@ class Cursor:
             if skip is None:
                 return index
             self.skipped.append(skip)
-            self._owed += self._is_owed(index)
+            self._owed += skip.reason != "disabled" and self._owed_skip(index) is not None
         return None
 
     def peek(self, now: float, blocked: Blocked, left: float) -> int | None:
@@ -148,36 +159,55 @@ class Cursor:
                 return index
         return None
 
+    def limit(self, index: int, now: float, blocked: Blocked, left: float) -> float:
+        """Return the seconds that target `index` may take of the `left` ones.
+
+        Each later target that could be asked keeps its reserve.
+        """
+        kept = sum(self.policy.reserved(later) for later in self._later(index, now, blocked))
+        # A chain with too little left for all is for the target whose turn it is.
+        return left - kept if left > kept else left
+
     def failed(
-        self, index: int, error: Exception, fault: Fault | None, *, covered: bool, rejected: bool
+        self,
+        index: int,
+        error: Exception,
+        fault: Fault | None,
+        *,
+        covered: bool,
+        rejected: bool,
+        retry_after: float | None = None,
     ) -> None:
         """Learn from the failure of target `index`; `covered` says whether `on=` moves on.
 
         A refusal condemns nothing: nobody has heard from the target.
         """
         self._next = index + 1
-        self.failures.append(Failure(index, error, rejected))
+        self.failures.append(Failure(index, error, rejected, retry_after))
         if fault is not None and fault.scope == REQUEST:
             self.ended = "request"
         elif not covered:
             self.ended = "on"
         self._condemned |= self._condemns(index, fault)
-        for kind, names in self.policy.routes:
-            if isinstance(error, kind):
-                self._allowed = names
-                break
+        self._allowed = self._routed(error)
 
-    def has_later(self, index: int, fault: Fault | None, now: float, blocked: Blocked) -> bool:
-        """Tell whether a later target could be asked if `index` failed with this fault."""
-        if fault is not None and fault.scope == REQUEST:
-            return False
-        condemned = self._condemned | self._condemns(index, fault)
-        return any(
-            target.is_enabled()
-            and condemned.isdisjoint(target.scopes.items())
-            and not any(blocked.get(key, now) > now for key in target.block_keys())
-            for target in self.policy.targets[index + 1 :]
+    def has_later(
+        self,
+        index: int,
+        error: Exception | None,
+        fault: Fault | None,
+        now: float,
+        blocked: Blocked,
+    ) -> bool:
+        """Tell whether a later target could be asked if `index` failed like this."""
+        ahead = Cursor(
+            self.policy,
+            ended="request" if fault is not None and fault.scope == REQUEST else None,
+            _condemned=self._condemned | self._condemns(index, fault),
+            _allowed=self._allowed if error is None else self._routed(error),
+            _enabled=self._enabled,
         )
+        return any(True for _ in ahead._later(index, now, blocked))
 
     def surfaces(self) -> Exception | None:
         """Return the one error that surfaces as it is; `None` means the group."""
@@ -199,17 +229,34 @@ class Cursor:
         """Let go of the errors: their tracebacks hold the frames of this call."""
         self.failures.clear()
 
-    def _condemns(self, index: int, fault: Fault | None) -> set[tuple[str, str]]:
+    def _later(self, index: int, now: float, blocked: Blocked) -> Iterator[int]:
+        for later in range(index + 1, len(self.policy.targets)):
+            if self._skip(later, now, blocked, inf) is None:
+                yield later
+
+    def _condemns(self, index: int, fault: Fault | None) -> frozenset[tuple[str, str]]:
         if fault is None or fault.scope is None:
-            return set()
+            return frozenset()
         key = self.policy.targets[index].scopes.get(fault.scope)
-        return set() if key is None else {(fault.scope, key)}
+        return frozenset() if key is None else frozenset([(fault.scope, key)])
+
+    def _routed(self, error: Exception) -> frozenset[str] | None:
+        """Return who may follow `error`: an error without a route changes nothing."""
+        for kind, names in self.policy.routes:
+            if isinstance(error, kind):
+                return names
+        return self._allowed
+
+    def _is_enabled(self, index: int) -> bool:
+        if index not in self._enabled:
+            self._enabled[index] = self.policy.targets[index].is_enabled()
+        return self._enabled[index]
 
     def _skip(self, index: int, now: float, blocked: Blocked, left: float) -> SkippedTarget | None:
         target = self.policy.targets[index]
-        if not target.is_enabled():
+        if not self._is_enabled(index):
             return SkippedTarget(target.name, index, "disabled")
-        owed = self._owed_skip(target)
+        owed = self._owed_skip(index)
         if owed is not None:
             return SkippedTarget(target.name, index, *owed)
         for key in target.block_keys():
@@ -218,15 +265,11 @@ class Cursor:
                 return SkippedTarget(target.name, index, "cooldown", None, after)
             if after > 0:
                 return SkippedTarget(target.name, index, "scope_condemned", key[0], after)
-        return SkippedTarget(target.name, index, "deadline") if left <= 0 else None
+        return SkippedTarget(target.name, index, "deadline") if left <= _ROUNDING else None
 
-    def _is_owed(self, index: int) -> bool:
-        return self.skipped[-1].reason != "disabled" and self._owed_skip(
-            self.policy.targets[index]
-        ) is not None
-
-    def _owed_skip(self, target: TargetSpec) -> tuple[str, str | None] | None:
+    def _owed_skip(self, index: int) -> tuple[str, str | None] | None:
         """Return reason and scope of a skip that a failure of this very call causes."""
+        target = self.policy.targets[index]
         if self.ended == "request":
             return "scope_condemned", REQUEST
         if self.ended == "on" or (self._allowed is not None and target.name not in self._allowed):

@@ -4,14 +4,20 @@ The first target is asked without a cursor: only a failure, something blocked,
 or a deadline of the chain makes one. What outlasts a call is on the `Chain`,
 shared by all calls, threads and loops: until when a scope is not asked, how
 often each target answered, which bugs were served.
+
+Between the failure of a target and the next one two things are awaited, the
+closing of a bad answer and a cancellation that was asked for; both come after
+the decision was reported and before the clock is read for the next target.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient._core.conditions import BUGS
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
     from resilient._core.fallback import FallbackPolicy, TargetSpec
     from resilient._core.faults import Fault
+    from resilient._core.outcome import SkippedTarget
     from resilient._core.retry import Classify
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Call
@@ -50,11 +57,16 @@ class LastResort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetHealth:
-    """How a target has done: answers, failures, skips, and what it failed with last."""
+    """How a target has done: answers, failures, skips, and what it failed with last.
+
+    `bugs` are those failures that looked like a bug and were answered for by
+    somebody else.
+    """
 
     answered: int
     failed: int
     skipped: int
+    bugs: int
     last_error: str | None
     blocked_for: float
     """Seconds for which it is not asked, 0 when it is."""
@@ -94,7 +106,7 @@ class Chain:
         self.failed = [0] * size
         self.skipped = [0] * size
         self.last_errors: list[str | None] = [None] * size
-        self.bugs: dict[tuple[int, type], int] = {}
+        self.bugs: dict[tuple[int, str], int] = {}
         self.lock = threading.Lock()
 
     def settle(self, targets: tuple[TargetSpec, ...], places: Sequence[int]) -> None:
@@ -102,11 +114,33 @@ class Chain:
         self.policy = replace(self.policy, targets=targets)
         self.places = places
 
-    def patience(self, call: Call, index: int, fault: Fault | None) -> float:
+    def patience(
+        self, call: Call, index: int, fault: Fault | None, error: Exception | None = None
+    ) -> float:
         """Return the longest wait on target `index`: while another is free, not long."""
-        cursor = call.cursor or Cursor(self.policy)
-        later = cursor.has_later(index, fault, call.runtime.clock(), self.blocked)
+        if error is not None and not self.covers(error):
+            return inf
+        now = call.runtime.clock()
+        later = self.cursor(call).has_later(index, error, fault, now, self.blocked)
         return self.policy.switch_after if later else inf
+
+    def cursor(self, call: Call) -> Cursor:
+        """Return where `call` stands in this chain, and not in one around it."""
+        found = call.cursor
+        if found is None or found.policy is not self.policy:
+            found = call.cursor = Cursor(self.policy)
+        return found
+
+    def covers(self, error: Exception) -> bool:
+        """Tell whether `error` moves the chain on."""
+        # A refusal is no error of the target, and a bad answer has its own predicate.
+        if self.policy.on is None or isinstance(error, Rejected | Unacceptable):
+            return True
+        return self.policy.on.decide(error) is not False
+
+    def placed(self, skips: Sequence[SkippedTarget]) -> tuple[SkippedTarget, ...]:
+        """Return `skips` with the indices that the targets have in the whole pipeline."""
+        return tuple(replace(skip, target_index=self.places[skip.target_index]) for skip in skips)
 
     def learn(self, index: int, error: Exception, fault: Fault | None, now: float) -> None:
         """Remember for later calls what this failure says about the target."""
@@ -124,19 +158,22 @@ class Chain:
             for key in [key for key, until in self.blocked.items() if until <= now]:
                 del self.blocked[key]
 
-    def first_of_its_kind(self, index: int, kind: type) -> int:
+    def count_bug(self, index: int, name: str) -> int:
         """Count a bug-like error of a target and return how often it was seen."""
         with self.lock:
-            self.bugs[index, kind] = times = self.bugs.get((index, kind), 0) + 1
+            self.bugs[index, name] = times = self.bugs.get((index, name), 0) + 1
         return times
 
     def health(self, now: float) -> dict[str, TargetHealth]:
         """Return what is known of each target, by name."""
+        with self.lock:
+            bugs = dict(self.bugs)
         return {
             target.name: TargetHealth(
                 answered=self.answered[index],
                 failed=self.failed[index],
                 skipped=self.skipped[index],
+                bugs=sum(times for (place, _), times in bugs.items() if place == index),
                 last_error=self.last_errors[index],
                 blocked_for=max(
                     [0.0, *(self.blocked.get(key, now) - now for key in target.block_keys())]
@@ -154,131 +191,146 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
     plain = policy.deadline == inf and first.enabled is True
 
     async def fallen_back(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        cursor: Cursor | None = None
-        index: int | None = 0
+        outer = call.cursor
         end = call.resumed + policy.deadline
-        if chain.blocked or not plain:
-            cursor = call.cursor = Cursor(policy)
-            index = _advance(call, chain, cursor, end)
+        index: int | None = 0
         try:
+            if chain.blocked or not plain:
+                index = _advance(call, chain, end)
             while index is not None:
-                if cursor is not None or call.attempt:
-                    call.target_index, call.before_target = chain.places[index], call.attempt
+                if call.attempt or call.cursor is not outer:
+                    _point_at(call, chain.places[index])
                 run = runs[index]
                 try:
                     if end == inf:
                         value = await run(call, args, kwargs)
                     else:
-                        limit = policy.limit(index, end - call.resumed)
+                        limit = _limit(call, chain, index, end)
                         value = await within(call, limit, "total", run, args, kwargs)
-                    if judge is not None and judge.decide(value) is not False:
-                        call.unacceptable = True
-                        raise Unacceptable(value)  # noqa: TRY301 - a bad answer is a failure
                 except NotAwaitableError:
                     raise
                 except Exception as error:
-                    if cursor is None:
-                        cursor = call.cursor = Cursor(policy)
-                    before, index = index, _after(call, chain, cursor, index, error, end)
-                    if index is not None:
-                        _move_on(call, chain, before, index, error)
-                        if isinstance(error, Unacceptable):
-                            await discard(error.result)
+                    goes_on = _failed(call, chain, index, error, end)
                 else:
-                    count(chain.answered, index)
-                    return value
-                if index is not None:
-                    await check_cancelled(call)
-            assert cursor is not None
-            return await _conclude(call, chain, cursor)
+                    if judge is None or judge.decide(value) is False:
+                        count(chain.answered, index)
+                        return value
+                    call.unacceptable = True
+                    goes_on = _failed(call, chain, index, Unacceptable(value), end)
+                    del value
+                if goes_on:
+                    await _settle(call)
+                index = _advance(call, chain, end)
+            return await _conclude(call, chain)
         finally:
-            if cursor is not None:
-                call.skipped += tuple(cursor.skipped)
-                call.cursor = None
+            cursor = call.cursor
+            if cursor is not None and cursor is not outer:
+                call.skipped += chain.placed(cursor.skipped)
+                call.cursor = outer
                 cursor.forget()
 
     return fallen_back
 
 
-def _advance(call: Call, chain: Chain, cursor: Cursor, end: float) -> int | None:
+def _point_at(call: Call, place: int) -> None:
+    """Let the next attempt be one of the target at `place`, which may be asked again."""
+    before = sum(attempt.target_index == place for attempt in call.history or ())
+    call.target_index, call.before_target = place, call.attempt - before
+    call.degraded = False
+
+
+def _limit(call: Call, chain: Chain, index: int, end: float) -> float:
+    now = call.resumed
+    return chain.cursor(call).limit(index, now, chain.blocked, end - now)
+
+
+def _advance(call: Call, chain: Chain, end: float) -> int | None:
+    """Move to the next target, report those that are skipped, and that one was left."""
+    cursor = chain.cursor(call)
     now = call.runtime.clock()
     if chain.blocked:
         chain.expire(now)
     known = len(cursor.skipped)
     index = cursor.advance(now, chain.blocked, end - now)
-    for skip in cursor.skipped[known:]:
-        count(chain.skipped, skip.target_index)
+    for skip in chain.placed(cursor.skipped[known:]):
         call.report(
             TargetSkipped(
-                now,
-                skip.target,
-                chain.places[skip.target_index],
-                skip.reason,
-                skip.scope,
-                skip.retry_after,
+                now, skip.target, skip.target_index, skip.reason, skip.scope, skip.retry_after
             )
         )
+    for skip in cursor.skipped[known:]:
+        count(chain.skipped, skip.target_index)
+    if index is not None and cursor.failures:
+        names, failure = chain.policy.targets, cursor.failures[-1]
+        call.report(FellBack(now, names[failure.index].name, names[index].name, failure.error))
     return index
 
 
-def _after(
-    call: Call, chain: Chain, cursor: Cursor, index: int, error: Exception, end: float
-) -> int | None:
-    """Learn from the failure of a target and return the next one."""
+def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
+    """Learn from the failure of a target; tell whether somebody else may still answer."""
+    cursor = chain.cursor(call)
     rejected = isinstance(error, Rejected)
     fault = None if rejected else fault_of(error, chain.classify[index])
+    covered = chain.covers(error)
     now = call.resumed = call.runtime.clock()
-    if not rejected:
-        chain.learn(index, error, fault, now)
-    if call.hint_source is None and fault is not None and fault.retry_after is not None:
-        call.hint_source = fault.source
-    on = chain.policy.on
-    # A refusal is no error of the target, and a bad answer has its own predicate.
-    covered = rejected or isinstance(error, Unacceptable) or on is None or (
-        on.decide(error) is not False
-    )
-    cursor.failed(index, error, fault, covered=covered, rejected=rejected)
-    # The skips that this failure causes are reported behind it: it is decided first.
-    if cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor):
-        call.decide("failure", "fell_back", error)
-        _look_for_bug(call, chain, index, error)
+    hint: float | None = None
+    if isinstance(error, Rejected):
+        hint = error.retry_after
+        count(chain.skipped, index)
     else:
-        call.decide("failure", "raised", error)
-    return _advance(call, chain, cursor, end)
+        chain.learn(index, error, fault, now)
+    if fault is not None and fault.retry_after is not None:
+        hint = fault.retry_after
+        call.hint_source = call.hint_source or fault.source
+    cursor.failed(index, error, fault, covered=covered, rejected=rejected, retry_after=hint)
+    goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor)
+    call.decide("failure", "fell_back" if goes_on else "raised", error)
+    if goes_on and isinstance(error, BUGS):
+        _report_bug(call, chain, index, error)
+    return goes_on
 
 
-def _move_on(call: Call, chain: Chain, before: int, index: int, error: Exception) -> None:
-    names = chain.policy.targets
-    call.report(FellBack(call.resumed, names[before].name, names[index].name, error))
+async def _settle(call: Call) -> None:
+    """Await what has to happen before somebody else answers."""
+    cursor = call.cursor
+    assert cursor is not None
+    error = cursor.failures[-1].error
+    if isinstance(error, Unacceptable):
+        await discard(error.result)
+        call.resumed = call.runtime.clock()
+    await check_cancelled(call)
 
 
-def _look_for_bug(call: Call, chain: Chain, index: int, error: Exception) -> None:
-    if not isinstance(error, BUGS):
-        return
-    times = chain.first_of_its_kind(index, type(error))
+def _report_bug(call: Call, chain: Chain, index: int, error: Exception) -> None:
+    name = class_name(type(error))
+    times = chain.count_bug(index, name)
     if times == 1:
-        file, line = _where(error)
-        name = chain.policy.targets[index].name
-        call.report(
-            BugServed(call.resumed, name, class_name(type(error)), file, line, times)
-        )
+        target = chain.policy.targets[index].name
+        call.report(BugServed(call.resumed, target, name, *_where(error), times))
+
+
+_HERE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 def _where(error: BaseException) -> tuple[str, int]:
+    """Return file and line of the innermost frame that is not ours."""
+    found = "unknown", 0
     trace = error.__traceback__
-    if trace is None:
-        return "unknown", 0
-    while trace.tb_next is not None:
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_HERE):
+            found = file, trace.tb_lineno
         trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
+    return found
 
 
 def _degrades(chain: Chain, cursor: Cursor) -> bool:
     return chain.policy.degrade is not None and cursor.ended is None
 
 
-async def _conclude(call: Call, chain: Chain, cursor: Cursor) -> Any:  # noqa: ANN401
+async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
     """Nobody answered: return the last resort, or raise what surfaces."""
+    cursor = chain.cursor(call)
     if _degrades(chain, cursor):
         made = chain.policy.degrade.produce()
         value = await made if inspect.isawaitable(made) else made
@@ -290,12 +342,21 @@ async def _conclude(call: Call, chain: Chain, cursor: Cursor) -> Any:  # noqa: A
     if error is None:
         raise _group(call, chain, cursor)
     _annotate(error, cursor)
+    cause = _cause(error, chain, cursor)
     try:
-        if chain.policy.raises == "last" and len(cursor.failures) > 1 and error.__cause__ is None:
-            raise error from cursor.failures[-2].error
-        raise error
+        if cause is None:
+            raise error
+        raise error from cause
     finally:
-        del error
+        del error, cause
+
+
+def _cause(error: Exception, chain: Chain, cursor: Cursor) -> Exception | None:
+    """Return the failure before the last one, where that is raised and has no cause of its own."""
+    if chain.policy.raises != "last" or len(cursor.failures) == 1 or error.__cause__ is not None:
+        return None
+    before = cursor.failures[-2].error
+    return None if before is error else before
 
 
 def _annotate(error: Exception, cursor: Cursor) -> None:
@@ -308,23 +369,18 @@ def _annotate(error: Exception, cursor: Cursor) -> None:
 
 def _group(call: Call, chain: Chain, cursor: Cursor) -> AllTargetsFailed:
     members: dict[int, Exception] = {failure.index: failure.error for failure in cursor.failures}
+    hints = [failure.retry_after for failure in cursor.failures]
     for skip in cursor.skipped:
         members[skip.target_index] = Skipped(
             skip.target, skip.reason, scope=skip.scope, retry_after=skip.retry_after
         )
-    errors = [members[index] for index in sorted(members)]
-    failed = len(cursor.failures)
-    skipped = f", {len(cursor.skipped)} not asked" if cursor.skipped else ""
-    group = chain.group(f"{call.name}: {failed} targets failed{skipped}", errors)
+        hints.append(skip.retry_after)
+    failed, skipped = len(cursor.failures), len(cursor.skipped)
+    text = f"{failed} target{'' if failed == 1 else 's'} failed"
+    if skipped:
+        text += f", {skipped} not asked"
+    group = chain.group(f"{call.name}: {text}", [members[index] for index in sorted(members)])
     group.attempts = tuple(call.history or ())
-    group.skipped = tuple(cursor.skipped)
-    hints = [hint for error in errors if (hint := _hint(error, chain)) is not None]
-    group.retry_after = min(hints, default=None)
+    group.skipped = chain.placed(cursor.skipped)
+    group.retry_after = min((hint for hint in hints if hint is not None), default=None)
     return group
-
-
-def _hint(error: Exception, chain: Chain) -> float | None:
-    if isinstance(error, Rejected):
-        return error.retry_after
-    fault = fault_of(error)
-    return None if fault is None else fault.retry_after
