@@ -255,6 +255,12 @@ class TestRequests:
         with pytest.raises(ValueError, match="'allow_fallbacks' meant"):
             encoded("m", [], {"provider": {"allow_fallback": False}})
 
+    def test_preferences_that_exist_pass(self):
+        """Routing preferences that exist pass as they are, and so does what is no object."""
+        for provider in ({"order": ["OpenAI"], "zdr": True}, None, "auto"):
+            data = json.loads(encoded("m", [], {"provider": provider}))
+            assert data["provider"] == provider
+
     def test_a_model_is_a_name(self):
         """A model that is no text is a `TypeError`."""
         with pytest.raises(TypeError, match="model must be a name"):

@@ -476,6 +476,48 @@ def test_a_secret_is_taken_out(private, around):
     assert private not in shown.replace("[redacted]", "")
 
 
+def deep(levels, value):
+    return deep(levels - 1, json.dumps(value)) if levels else value
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (deep(3, {"code": "context_length_exceeded"}), "ContextTooLong"),
+        (deep(4, {"code": "context_length_exceeded"}), "InvalidRequest"),
+        ("x" * 70_000 + "maximum context length", "InvalidRequest"),
+        ("maximum context length", "ContextTooLong"),
+        (json.dumps({"error": "maximum context length"}), "ContextTooLong"),
+        (json.dumps(["maximum context length"]), "InvalidRequest"),
+    ],
+    ids=["3 levels", "4 levels", "too long", "text", "error as text", "a list"],
+)
+def test_the_provider_is_read_to_a_depth(raw, name):
+    """What the provider said is read through three levels of JSON in a string, and 64 KiB."""
+    assert type(refused(400, body(400, metadata={"raw": raw}))).__name__ == name
+
+
+def test_previous_errors_of_any_shape_are_read():
+    """Entries of previous errors that are no objects, or say nothing, are passed over."""
+    found = seen(
+        400, body(400, metadata={"previous_errors": [7, {}, {"code": None}, {"code": 429}]})
+    )
+    assert found.previous == {"429"}
+
+
+def test_nothing_secret_changes_nothing():
+    """An empty secret takes nothing out."""
+    assert redact("as it is", ("",)) == "as it is"
+
+
+def test_patterns_of_any_shape_are_read():
+    """Patterns that are no texts are no secrets."""
+    assert seen(403, body(403, metadata={"patterns": [7, "", "hidden"]})).private == (
+        "user_x",
+        "hidden",
+    )
+
+
 def test_keys_and_account_ids_are_taken_out():
     """What looks like a key or an account id is no part of a message."""
     text = redact("key sk-or-v1-0123456789abcdef of user_2abcDEF and org_77xyz\nwas refused")

@@ -171,6 +171,14 @@ class TestConnections:
         )
         assert isinstance(error.__cause__, httpx.ConnectError)
 
+    async def test_an_address_of_https_is_spoken_to_with_tls(self):
+        """A server that cannot speak TLS is a host that cannot be reached."""
+        async with Emulator() as emulator:
+            url = emulator.url.replace("http:", "https:")
+            async with OpenRouter(SECRET, base_url=url, connect=0.2) as openrouter:
+                with pytest.raises(ConnectFailed):
+                    await openrouter.chat("m/m", MESSAGES)
+
     async def test_a_full_pool_is_nobodys_fault(self):
         """Waiting for a connection of our own is told apart from a slow model."""
         async with Emulator() as emulator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import os
 import re
 import subprocess
 import sys
@@ -166,6 +167,15 @@ class TestDemo:
         monkeypatch.setattr(sys, "stdin", io.StringIO("q\n"))
         assert _screen._key_within(0) == ""
 
+    @pytest.mark.parametrize(("typed", "read"), [(b"q\n", "q\n"), (b"", "")])
+    def test_a_key_is_read_when_it_is_there(self, monkeypatch, typed, read):
+        """A line that was typed is read, and nobody waits for one that was not."""
+        source, end = os.pipe()
+        with open(source) as stdin, open(end, "wb", buffering=0) as keys:  # noqa: PTH123 - a pipe
+            monkeypatch.setattr(sys, "stdin", stdin)
+            keys.write(typed)
+            assert _screen._key_within(0) == read
+
     @pytest.mark.parametrize("number", range(1, len(SCENES) + 1))
     def test_the_code_behind_a_scene_is_code(self, capsys, number):
         """`--code N` prints the function that scene N runs, a dozen lines that compile."""
@@ -219,7 +229,13 @@ class Collector:
         self.server.server_close()
 
 
+@pytest.fixture
+def _exporter():
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+
+
 class TestSpans:
+    @pytest.mark.usefixtures("_exporter")
     def test_they_go_where_the_variable_says(self, monkeypatch, capsys, quick):
         """With an OTLP endpoint in the environment, the spans of the scenes arrive there."""
         with Collector() as collector:
@@ -234,6 +250,7 @@ class TestSpans:
             f"spans were sent to {collector.url} (service resilient-demo)\n"
         )
 
+    @pytest.mark.usefixtures("_exporter")
     def test_a_collector_that_is_down_is_one_line(self, monkeypatch, capsys, quick):
         """A collector that does not answer costs one line on stderr and changes nothing else."""
         with Collector() as collector:

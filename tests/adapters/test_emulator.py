@@ -261,6 +261,8 @@ async def test_what_is_no_http_ends_the_connection():
     async with Emulator() as emulator, client_of(emulator) as client:
         port = httpx.URL(emulator.url).port
         for garbage in (
+            b"POST / HTTP/1.1\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
             b"hello\r\n\r\n",
             b"x" * 200_000,
             b"POST / HTTP/1.1\r\ncontent-length: z\r\n\r\n",

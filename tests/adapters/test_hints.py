@@ -117,6 +117,11 @@ def test_units_of_a_reset(reset, seconds):
     assert (found and found.seconds) == seconds
 
 
+def test_a_reset_of_the_epoch_needs_the_date_of_the_answer():
+    """Without the answer's own `Date` a reset in seconds since the epoch is no hint."""
+    assert read_hint({"X-RateLimit-Reset": str(NOON + 60)}, {}) is None
+
+
 def test_a_daily_quota_believes_resets_only():
     """A daily quota does not come back in half a minute, whatever `Retry-After` says."""
     headers = DATE | {"Retry-After": "34", "X-RateLimit-Reset": str((NOON + 28800) * 1000)}

@@ -304,6 +304,11 @@ class TestChains:
             manager = FallbackManager([openrouter.target(GPT, attempts=1), Target("local", local)])
             assert (await manager.run(MESSAGES)).value == "from here"
 
+    def test_a_target_shows_its_name(self):
+        """The callable of a target shows the target's name, and no parameter."""
+        target = OpenRouter(KEY).target(GPT, {"user": "private"}, name="first")
+        assert repr(target.call) == "ModelTarget('first')"
+
     @pytest.mark.parametrize(
         ("models", "error"),
         [((), ValueError), ((7,), TypeError), (("",), TypeError), ((GPT, GPT), ValueError)],

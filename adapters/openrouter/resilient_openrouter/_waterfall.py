@@ -8,6 +8,7 @@ that one story serves a terminal with colours and a file without.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -157,7 +158,9 @@ def _reason(attempt: Attempt, record: ModelCall | None, *, nobody_left: bool) ->
 def _what(attempt: Attempt, record: ModelCall | None) -> str:
     if attempt.error in {"timeout", "deadline_exceeded"}:
         came = "keep-alives, but" if record is not None and record.padding else ""
-        return f"{came} no answer within {attempt.duration:.2g} s".strip()
+        # A limit is left a little after it expired: the tenths are the limit's.
+        limit = floor(attempt.duration * 10) / 10 or attempt.duration
+        return f"{came} no answer within {limit:.3g} s".strip()
     if attempt.error == "unacceptable_result":
         return "its answer was judged a failure"
     if record is None or record.says is None:

@@ -7,6 +7,7 @@ too large, ends its connection.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ __all__ = ("BadRequest", "chunk", "Connection", "head", "LAST_CHUNK", "Request")
 
 _HEAD_LIMIT: Final = 64 * 1024
 _BODY_LIMIT: Final = 64 * 1024 * 1024
+_LENGTH = re.compile(r"[0-9]{1,12}")
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -66,6 +68,8 @@ class Connection:
                 await self._fill()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
+        except BadRequest:  # a client that sends without end does not listen
+            return
 
     async def send(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -74,7 +78,7 @@ class Connection:
     async def _request(self) -> Request:
         method, path, headers = _parse_head(await self._until(b"\r\n\r\n"))
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > _BODY_LIMIT:
+        if not _LENGTH.fullmatch(length) or int(length) > _BODY_LIMIT:
             raise BadRequest("content-length")
         if "transfer-encoding" in headers:
             raise BadRequest("transfer-encoding")
