@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from anyio.lowlevel import checkpoint_if_cancelled
+
 from resilient._runtime.limits import ARMED, SENT, Limit, Table, table_of
 from resilient.errors import TimedOut
 
@@ -50,6 +52,9 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
             # A task keeps what it ends with, and that keeps this frame.
             del task, limit
             if expired:
+                # anyio holds back what a scope of the caller's asks for while
+                # a cancellation is on its way: if it asked, that is what surfaces.
+                await checkpoint_if_cancelled()
                 call.fire(seconds, name)
                 raise TimedOut(seconds, name) from error
             raise
@@ -90,6 +95,7 @@ async def within(
         table.close()
         del limit  # as above
         if expired:
+            await checkpoint_if_cancelled()
             call.fire(seconds, name)
             raise TimedOut(seconds, name) from error
         raise
