@@ -34,7 +34,7 @@ resilient demo: everything happens on 127.0.0.1, no key needed
   1 openai/gpt-4o                # 0.00 s  429
       asks for 26 s; another target is free: next
   2 anthropic/claude-sonnet-4.5  # 0.00 s  timeout
-      keep-alives, but no answer within 1.5 s: next
+      keep-alives, but no answer within 0.00 s: next
   3 local                        # 0.00 s  answered
 
   answered by local, 2 failed before it; waited 0 s; cost $0 and 1 unknown
@@ -104,7 +104,9 @@ class Terminal(io.StringIO):
 def timeless(text):
     """Take out what differs from run to run: durations, and the pictures made of them."""
     text = re.sub(rf"(?m)^(  .{{30}}) [ █]{{{WIDTH}}} +", r"\1 # ", text)
-    text = re.sub(r"waited 0\.\d+ s", "waited 0.00 s", text)
+    text = re.sub(r"waited (0\.\d+|\de-\d\d) s", "waited 0.00 s", text)
+    # A busy machine leaves a limit late; what a limit makes of its time is tested elsewhere.
+    text = re.sub(r"within \d\.\d+ s", "within 0.00 s", text)
     return re.sub(r"\d\.\d\d s", "0.00 s", text)
 
 
@@ -318,7 +320,7 @@ class TestAsk:
             "Because.\n\n"
             "answered by c/third (c/third-20260317, C) in 0.00 s; cost $0.00001255 and 1 unknown\n"
             "  1 a/first: 429; asks for 26 s; another target is free: next\n"
-            "  2 b/second: timeout; keep-alives, but no answer within 0.3 s: next\n"
+            "  2 b/second: timeout; keep-alives, but no answer within 0.00 s: next\n"
         )
 
     def test_the_key_of_the_environment_is_used(self, server, monkeypatch, capsys):

@@ -9,7 +9,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from resilient import FallbackManager, Skipped, Target, TimedOut, constant, retry, stack, timeout
+from resilient import (
+    FallbackManager,
+    Fault,
+    Skipped,
+    Target,
+    TimedOut,
+    constant,
+    retry,
+    stack,
+    timeout,
+)
 from resilient.telemetry import install
 from resilient_openrouter import (
     AllModelsFailed,
@@ -104,6 +114,20 @@ async def test_a_fault_of_the_request_ends_the_chain(scenario, error):
         with pytest.raises(error):
             await chain.run(MESSAGES)
         assert emulator.journal.models == [GPT]
+
+
+async def test_who_decides_so_may_ask_elsewhere():
+    """A refusal of content moves on where a target's own `classify` says so."""
+
+    def elsewhere(error):
+        refused = isinstance(error, ContentFiltered)
+        return Fault(retryable=False, health="neutral") if refused else None
+
+    async with Emulator() as emulator, router(emulator) as openrouter:
+        emulator.script(GPT, ["e400_policy"])
+        first = openrouter.target(GPT, classify=elsewhere)
+        outcome = await openrouter.manager(first, CLAUDE).run(MESSAGES)
+        assert outcome.target == CLAUDE
 
 
 class TestScopes:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import httpx
 
     from resilient import Pipeline
-    from resilient.typing import LastResort, Listener, OnError, OnResult, Seconds
+    from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
 
 __all__ = ("is_loopback", "ModelManager", "OpenRouter")
 
@@ -138,6 +138,7 @@ class OpenRouter:
         policies: Pipeline | None = None,
         name: str | None = None,
         priority: float = 0,
+        classify: Classify | None = None,
         enabled: bool | Callable[[], bool] = True,
     ) -> Target:
         """Make a model something that a chain can ask.
@@ -146,6 +147,7 @@ class OpenRouter:
         attempt (120 s: the router gives a provider about as long), `attempts`
         includes the first (2: the second may go to another provider);
         `policies` stands for both. The name is the model's unless it is given.
+        `classify` may see an error differently than the table of faults.
         """
         if not isinstance(model, str) or not model:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"target(model) takes the name of a model, not {model!r}")
@@ -166,6 +168,7 @@ class OpenRouter:
                 account=self._account,
             ),
             priority=priority,
+            classify=classify,
             enabled=enabled,
         )
 
