@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient._core import options
-from resilient._runtime.listeners import process
+from resilient._runtime.listeners import once, process
 from resilient.telemetry import names
 from resilient.telemetry._listeners import check_listener
 from resilient.telemetry._logs import LEVELS, LogListener
@@ -73,11 +73,16 @@ def install(
 
     def watch() -> None:
         provider = global_provider()
-        if provider is not None:
-            found = listener_of(provider)
-            if process.watch is watch:  # nobody installed anything else meanwhile
-                process.loud = (found, *told)
-                process.watch = None
+        if provider is None:
+            return
+        try:
+            found = (listener_of(provider), *told)
+        except Exception as error:  # noqa: BLE001 - a provider that fails must fail no call
+            name = type(error).__qualname__
+            once(("watch", name), "no spans: the tracer provider failed with %s", name)
+            found = told
+        if process.watch is watch:  # nobody installed anything else meanwhile
+            process.loud, process.watch = found, None
 
     loud = told
     if spans and tracer_provider is not None:

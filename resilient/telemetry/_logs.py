@@ -166,7 +166,7 @@ def _skipped(event: events.TargetSkipped, _call: Call) -> Told:
         names.DISPOSITION: "skipped",
         names.SKIP_REASON: event.reason,
         names.SKIP_SCOPE: event.scope,
-        names.RETRY_AFTER: event.retry_after,
+        names.RETRY_AFTER: _float(event.retry_after),
     }
     return names.SKIPPED, sentence, facts
 
@@ -219,7 +219,7 @@ def _ended(event: events.CallEnded, call: Call) -> Told | None:
     }
     if event.outcome == "rejected":
         facts[names.POLICY] = getattr(error, "policy", None)
-        facts[names.RETRY_AFTER] = getattr(error, "retry_after", None)
+        facts[names.RETRY_AFTER] = _float(getattr(error, "retry_after", None))
         return names.REJECTED, f"refused: {say(error)}", facts
     attempts = f"{event.attempts} attempt{'' if event.attempts == 1 else 's'}"
     sentence = f"failed after {attempts} in {_seconds(event.elapsed)}: "
@@ -312,3 +312,7 @@ def _on(call: Call, target: str) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
+
+
+def _float(number: float | None) -> float | None:
+    return None if number is None else float(number)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gc
 import logging
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -149,7 +151,7 @@ def assert_instants(run, spans):
     waits = [attribute(span, names.DELAY) for span in with_disposition(spans, "retried")]
     assert waits == [event.wait for event in run.events if isinstance(event, RetryScheduled)]
     assert sum(waits) == pytest.approx(attribute(call, names.DELAY_TOTAL) or 0)
-    for one, following in zip(attempts, attempts[1:], strict=False):
+    for one, following in pairwise(attempts):
         if attribute(following, names.KIND) == "retry":
             gap = (following.start_time - one.end_time) / 1e9
             assert gap == pytest.approx(attribute(one, names.DELAY))
@@ -193,7 +195,7 @@ class Noting:
 @pytest.mark.parametrize("name", STACKS)
 @given(scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS), cancel_at=CANCELS)
 def test_a_listener_changes_nothing(name, backend, scripts, cancel_at):
-    """T10: results and virtual times are the same with no listener, one, spans, or one that raises."""
+    """T10: results and times are the same with no listener, one, spans, or one that raises."""
 
     def story():
         (run,) = Tester(*STACKS[name]()).run(
@@ -435,7 +437,7 @@ def test_the_block_form_has_spans_as_well(backend, spans):
 
 
 def test_a_call_that_is_collected_ends_its_spans_in_silence(spans, caplog):
-    """A coroutine closed by the garbage collector, in another context, ends its spans and logs nothing."""
+    """A coroutine that the garbage collector closes, in another context, ends its spans."""
 
     @retry
     async def ask():
@@ -444,8 +446,6 @@ def test_a_call_that_is_collected_ends_its_spans_in_silence(spans, caplog):
     async def caller():
         coroutine = ask()
         # Begin it in a context of its own, and drop it here.
-        import contextvars  # noqa: PLC0415
-
         contextvars.copy_context().run(coroutine.send, None)
         del coroutine
         gc.collect()
