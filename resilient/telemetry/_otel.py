@@ -107,8 +107,6 @@ class OtelListener:
         }
         name, kind = f"attempt {call.plan.name}", _INTERNAL
         start = spans.times.ns(event.at)
-        if spans.target is not None and spans.target_index != event.target_index:
-            self._end_target(spans, start, None)
         above = spans.context
         if described is not None:
             if call.plan.single[event.target_index]:
@@ -137,7 +135,6 @@ class OtelListener:
             spans.target = self._tracer.start_span(
                 described.name, spans.context, _kind(described), attributes, start_time=start
             )
-            spans.target_index = event.target_index
         return set_span_in_context(spans.target, spans.base)
 
     def _attempt_ended(self, spans: CallSpans, event: events.AttemptEnded, call: Call) -> None:
@@ -187,9 +184,8 @@ class OtelListener:
         }
         at = spans.times.ns(event.at)
         span = self._attempt_span(spans, call, attributes, at)
-        failed = self._failed(call, event.error)
-        if failed is not None and span.is_recording():
-            self._fail(span, failed, event.error)
+        if span.is_recording() and event.error is not None:
+            self._fail(span, self._failures.type_of(call.plan.name, event.error), event.error)
         finish(span, at)
 
     def _attempt_span(self, spans: CallSpans, call: Call, attributes: Attributes, at: int) -> Span:
@@ -208,9 +204,6 @@ class OtelListener:
         end = spans.times.ns(event.at)
         unacceptable = event.outcome == "failure" and event.error is None
         failed = self._failed(call, event.error, unacceptable=unacceptable)
-        attempt, spans.attempt = spans.attempt, None
-        if attempt is not None:
-            finish(attempt, end)
         self._end_target(spans, end, failed, event.error)
         span = spans.call
         spans.ended = True
@@ -316,10 +309,9 @@ def _of_attempt(event: events.AttemptEnded) -> Attributes:
         names.VERDICT: event.verdict,
         names.DISPOSITION: event.disposition,
     }
-    if event.disposition == "retried" and event.wait is not None:
+    if event.wait is not None and event.wait_source is not None:
         attributes[names.DELAY] = float(event.wait)
-        if event.wait_source is not None:
-            attributes[names.DELAY_SOURCE] = event.wait_source
+        attributes[names.DELAY_SOURCE] = event.wait_source
     if event.hint_source is not None:
         attributes[names.HINT_SOURCE] = event.hint_source
     if event.timeout is not None and event.timeout_limit is not None:

@@ -86,7 +86,6 @@ class CallSpans:
         "interrupted",
         "recorded",
         "target",
-        "target_index",
         "times",
     )
 
@@ -101,8 +100,7 @@ class CallSpans:
         self.attempt: Span | None = None
         self.attempt_context: Context | None = None
         self.target: Span | None = None
-        self.target_index = -1
-        # The type of the limit of ours that cut the wait of a target's retry.
+        # The type of the limit of ours that expired between two attempts on a target.
         self.interrupted: str | None = None
         # Which exception is on a span already; its id, for it must not be kept.
         self.recorded: int | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import anyio
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from resilient import (
@@ -21,6 +23,7 @@ from resilient import (
 )
 from resilient.telemetry import SpanDescription, annotate, names
 from resilient.testing import virtual_time
+from resilient.testing._spans import capture_spans
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -123,34 +126,48 @@ def test_a_target_that_failed_is_an_error(backend, spans):
     ]
 
 
+class Slow:
+    """A result that takes its time to close."""
+
+    async def aclose(self):
+        await anyio.sleep(60)
+
+
 @both
 @pytest.mark.parametrize(
-    ("options", "others", "error"),
+    ("others", "options", "error"),
     [
-        ({}, [Target("other", other)], None),
-        ({"degrade": value("sorry")}, [], None),
-        ({}, [], TimedOut),
-        ({}, [Target("last", Described(ValueError))], AllTargetsFailed),
+        ([other], {}, None),
+        ([], {"degrade": value("sorry")}, None),
+        ([], {}, TimedOut),
+        ([Described()], {}, AllTargetsFailed),
     ],
+    ids=["falls back", "degrades", "raises", "ends"],
 )
-def test_a_target_cut_between_two_attempts_is_an_error(options, others, error, backend, spans):
-    """A limit that cuts the wait of a target ends its span with that limit as the error."""
-    for one in others:
-        if isinstance(one.call, Described):
-            one.call.ends[:] = [ValueError]
-    policies = stack(timeout(3), retry(attempts=3, backoff=lambda n: 1.9, on=_wait_too_long))
-    target = Target("large", Described(ConnectionError, ConnectionError), policies=policies)
-    run(target, *others, error=error, backend=backend, **options)
-    (found,) = spans.named("chat large")[:1]
+def test_a_target_cut_between_two_attempts_is_an_error(others, options, error, backend, spans):
+    """A limit that expires between two attempts on a target is the error of its span."""
+    policies = stack(timeout(3), retry(attempts=3, on_result=lambda it: isinstance(it, Slow)))
+    targets = [Target("large", Described(Slow()), policies=policies)]
+    for number, call in enumerate(others):
+        if isinstance(call, Described):
+            call.ends[:] = [ValueError]
+        targets.append(Target(f"other {number}", call))
+    run(*targets, error=error, backend=backend, **options)
+    (found, *_) = spans.named("chat large")
     assert (found.status.status_code, found.attributes[names.ERROR_TYPE]) == (
         StatusCode.ERROR,
         "deadline_exceeded",
     )
+    assert (found.end_time - found.start_time) / 1e9 == pytest.approx(3)
     assert len(spans.ended) == len(spans)
 
 
-def _wait_too_long(error):
-    return isinstance(error, ConnectionError)
+@both
+def test_an_unsampled_target_is_nowhere(backend):
+    """A described target of an unsampled call is run, and nothing is recorded of it."""
+    with capture_spans(ALWAYS_OFF) as spans:
+        run(Target("large", Described(ConnectionError, "yes"), attempts=2), backend=backend)
+    assert len(spans) == 0
 
 
 @both
@@ -282,8 +299,11 @@ def test_a_wrong_annotation_is_dropped(spans, lines):
     ]
 
 
-def test_an_annotation_that_nobody_records_is_free(lines):
+@pytest.mark.parametrize("loaded", [True, False])
+def test_an_annotation_that_nobody_records_is_free(loaded, lines, monkeypatch):
     """Without spans nothing is looked at, and nothing is said."""
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "resilient.telemetry._otel")
 
     @retry
     async def ask():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import logging
 import sys
 import threading
@@ -21,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from resilient import retry, stack, telemetry
+from resilient._runtime.clock import runtime
 from resilient._runtime.listeners import process
 from resilient.telemetry import _install, names
 from resilient.telemetry._otel import OtelListener
@@ -297,6 +299,18 @@ def test_two_event_loops_have_their_own_traces(spans):
         assert began <= call.start_time <= call.end_time <= time.time_ns()
 
 
+def test_another_clock_has_its_own_anchor(spans):
+    """A nested call on another Clock than the one around it takes no instant from it."""
+
+    @retry
+    async def outer():
+        runtime().clock = lambda: 7.0
+        return await ask()
+
+    asyncio.run(outer())
+    assert spans.named("ask")[0].start_time == 946_684_807_000_000_000
+
+
 def test_times_are_anchored_once_per_call(spans, monkeypatch):
     """A wall clock that is set back during a call does not bend the spans of the calls in it."""
 
@@ -357,10 +371,18 @@ def test_an_exporter_that_fails_ends_no_call(lines):
     assert (line.levelno, line.getMessage()) == (logging.ERROR, "ending a span failed with OSError")
 
 
-def test_a_listener_has_the_tracer_of_its_provider():
+@pytest.mark.parametrize("found", ["1.2.3", ""])
+def test_the_scope_has_the_version_of_the_distribution(found, monkeypatch):
     """The version of the scope is that of the distribution, or empty in a bare source tree."""
+
+    def version(name):
+        if not found:
+            raise importlib.metadata.PackageNotFoundError
+        return found
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
     captured = CapturedSpans()
     telemetry.install(tracer_provider=captured.provider)
     assert isinstance(process.loud[0], OtelListener)
     virtual_time(ask)
-    assert isinstance(captured.started[0].instrumentation_scope.version, str)
+    assert captured.started[0].instrumentation_scope.version == found

@@ -43,6 +43,7 @@ def test_only_hands_on_what_was_asked_for(backend):
     call(failing(only(some, AttemptEnded, CallEnded), only(every, Event)), backend=backend)
     assert some.events == [(AttemptEnded, "ask"), (AttemptEnded, "ask"), (CallEnded, "ask")]
     assert len(every.events) == 8
+    assert repr(only(Recent(5), CallEnded)) == "only(Recent(0 of 5 events), CallEnded)"
 
 
 @pytest.mark.parametrize(

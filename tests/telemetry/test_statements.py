@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
-from resilient import current_call, fallback, retry, stack, timeout, value
+from resilient import FallbackManager, Target, current_call, fallback, retry, stack, timeout, value
 from resilient._runtime.listeners import process
 from resilient.errors import TimedOut
 from resilient.events import AttemptStarted, RetryScheduled, TargetSkipped
@@ -356,6 +356,26 @@ def test_e05_a_call_that_failed_is_an_error_throughout(backend, spans):
     """E05: a call that failed and all its attempts are ERRORs."""
     Tester(retry(attempts=2, backoff=[1])).run("x*", backends=[backend], ways=["stack"])
     assert [span.status.status_code.name for span in spans] == ["ERROR"] * 3
+
+
+@both
+def test_a_target_that_is_switched_off_is_a_span_of_no_length(backend, spans):
+    """A target that is not asked leaves a zero-length span with the reason and no number."""
+
+    async def local():
+        return 1
+
+    manager = FallbackManager([Target("off", local, enabled=False), Target("local", local)])
+    virtual_time(manager.run, backend=backend)
+    (skipped,) = with_disposition(spans, "skipped")
+    assert skipped.start_time == skipped.end_time
+    assert dict(skipped.attributes) == {
+        names.TARGET: "off",
+        names.TARGET_INDEX: 0,
+        names.VERDICT: "neutral",
+        names.DISPOSITION: "skipped",
+        names.SKIP_REASON: "disabled",
+    }
 
 
 @both
