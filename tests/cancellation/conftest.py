@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from dataclasses import dataclass
 
+import anyio
 import pytest
 
+from resilient._runtime.clock import now
 from resilient._runtime.listeners import process
 from resilient.events import AttemptEnded, AttemptStarted, CallEnded
-from resilient.testing import cancel_at_every_await
+from resilient.testing import Log, cancel_at_every_await, leftovers, virtual_time
 
 
 class Private(BaseException):
@@ -104,3 +108,97 @@ def everywhere(observer, interruption):
         return checked
 
     return interrupt
+
+
+@dataclass(frozen=True)
+class Story:
+    """One call that was cancelled: what was called, what was said, when it was over."""
+
+    calls: list[str]
+    events: list[str]
+    verdicts: list[str]
+    took: float
+    error: BaseException
+    log: Log
+
+
+class Canceller:
+    """Cancels one call, as a scope of the caller's or natively, now or later."""
+
+    def __init__(self, delivery) -> None:
+        self.delivery = delivery
+        self.scope = anyio.CancelScope()
+        self.task = None
+        self.asked = 0
+
+    def now(self) -> None:
+        """Ask for the cancellation."""
+        self.asked += 1
+        if self.delivery == "scope":
+            self.scope.cancel()
+        else:
+            self.task.cancel()
+
+    async def at(self, instant) -> None:
+        """Ask for it at an instant."""
+        await anyio.sleep(instant - now())
+        self.now()
+
+
+@pytest.fixture(params=DELIVERIES[:3], ids="-".join)
+def cancelled(request, observer):
+    """Return a function that cancels a call and checks what must hold of any."""
+    backend, delivery = request.param
+
+    def cancel(make, at=()):
+        """Cancel the call of `make(log, canceller)` at instants, or let the function do it."""
+
+        async def main():
+            log, canceller = Log(), Canceller(delivery)
+            observer.listen(log)
+            guarded = make(log, canceller)
+            found = await ended(guarded, canceller, [at] if isinstance(at, int | float) else at)
+            story = Story(
+                calls=[call.target for call in log.calls],
+                events=[type(event).__name__ for event in log.events],
+                verdicts=[one.verdict for one in log.events if isinstance(one, AttemptEnded)],
+                took=round(now(), 9),
+                error=found,
+                log=log,
+            )
+            assert leftovers() == []
+            canceller.asked = -1
+            await guarded()  # the next call works
+            return story
+
+        async def ended(guarded, canceller, instants):
+            found = []
+
+            async def caller():
+                with canceller.scope:
+                    try:
+                        await guarded()
+                    except BaseException as error:
+                        found.append(error)
+                        raise
+                return canceller.scope.cancelled_caught
+
+            async with anyio.create_task_group() as group:
+                for instant in instants:
+                    group.start_soon(canceller.at, instant)
+                if backend == "trio":
+                    assert await caller()
+                else:
+                    canceller.task = asyncio.get_running_loop().create_task(caller())
+                    await asyncio.wait([canceller.task])
+                    native = delivery == "task"
+                    assert canceller.task.cancelled() == native
+                    assert canceller.task.cancelling() == canceller.asked * native
+                group.cancel_scope.cancel()
+            (error,) = found or [None]
+            return error
+
+        return virtual_time(main, backend=backend)
+
+    cancel.backend, cancel.delivery = backend, delivery
+    return cancel
