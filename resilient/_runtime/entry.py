@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import Call, current
+from resilient._runtime.pause import check_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -58,6 +59,9 @@ async def run_for_outcome(
     call.loud = call.loud or True
     token = current.set(call)
     try:
+        # Who is cancelled already asks nobody. A plain call leaves that to the
+        # first await of its target: there, a look would cost more than the rest.
+        await check_cancelled(call)
         value = await _watched(call, run, args, kwargs)
     finally:
         leave(token)
