@@ -96,7 +96,7 @@ class TestCancelledInAttempt:
             return stack(fallback(degrade=value(7)), timeout(30), retry(), timeout(8))(function)
 
         story = cancelled(make, at=1)
-        assert story.calls == ["target"]
+        assert (story.calls, story.verdicts) == (["target"], ["neutral"])
         assert seen[:2] == ["cancelled", "cleaned up"]
         assert seen[2:] == ["cleaned up"]  # the next call
 
@@ -134,6 +134,24 @@ class TestCancelledInBackoff:
         assert (story.calls, story.took) == (["target"], at)
         assert story.events == [*RETRIED, "CallEnded"]
         assert not hasattr(story.error, "__notes__")
+
+    def test_at_the_very_end_of_the_wait(self, cancelled, monkeypatch):
+        """A cancellation that is requested when the wait is over and not delivered yet counts."""
+        real, cancel = anyio.sleep, []
+
+        async def sleep(seconds):
+            await real(seconds)
+            if cancel:
+                cancel.pop().now()
+
+        def make(log, canceller):
+            cancel.append(canceller)
+            return retry(attempts=3, backoff=[2])(log.scripted("x"))
+
+        monkeypatch.setattr("resilient._runtime.pause.anyio.sleep", sleep)
+        story = cancelled(make)
+        assert (story.calls, story.took) == (["target"], 2)
+        assert story.events == [*RETRIED, "CallEnded"]
 
     def test_the_last_error_is_not_its_context(self, cancelled):
         """What failed before is neither cause nor context of the cancellation."""
