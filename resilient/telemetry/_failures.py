@@ -35,11 +35,7 @@ class Failures:
 
     def type_of(self, pipeline: str, error: BaseException) -> str:
         """Return `error.type`, which has at most 64 distinct values in a pipeline."""
-        try:
-            kind = error_type(error)
-        except Exception:  # noqa: BLE001 - an error whose attributes raise
-            return names.OTHER
-        return self.bounded(pipeline, kind)
+        return self.bounded(pipeline, error_type(error))
 
     def bounded(self, pipeline: str, kind: str) -> str:
         """Return `kind`, or `_OTHER` where the pipeline has had too many others."""
