@@ -24,6 +24,7 @@ to end the clean-up, and does.
 from __future__ import annotations
 
 from asyncio import CancelledError
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Limit:
 class Table:
     """The limits of one duration on one loop, oldest first."""
 
-    __slots__ = ("after", "armed", "handle", "loop", "runtime")
+    __slots__ = ("after", "armed", "context", "handle", "loop", "runtime")
 
     def __init__(self, runtime: Runtime, after: float) -> None:
         assert runtime.loop is not None
@@ -90,6 +91,9 @@ class Table:
         self.after = after
         self.armed: dict[Limit, None] = {}
         self.handle: asyncio.TimerHandle | None = None
+        # An empty one: the timer outlives the call that armed it, and the context
+        # of that call would keep everything alive that the caller has put there.
+        self.context = Context()
 
     def arm(self, limit: Limit) -> None:
         """Wait for the deadline of `limit`, which is the latest of this table."""
@@ -120,7 +124,7 @@ class Table:
 
     def _wait_for(self, limit: Limit) -> None:
         delay = limit.deadline - self.runtime.clock()
-        self.handle = self.loop.call_later(max(0.0, delay), self._tick)
+        self.handle = self.loop.call_later(max(0.0, delay), self._tick, context=self.context)
 
     def _tick(self) -> None:
         self.handle = None
@@ -144,7 +148,9 @@ class Table:
             return
         limit.state = DEFERRED
         unwinding.waiting.append(limit)
-        limit.grace = self.loop.call_later(CLEANUP_GRACE, self._lose_patience, limit)
+        limit.grace = self.loop.call_later(
+            CLEANUP_GRACE, self._lose_patience, limit, context=self.context
+        )
 
     def _lose_patience(self, limit: Limit) -> None:
         if limit.state == DEFERRED:
@@ -176,7 +182,7 @@ class Table:
                     other.grace = None
                 # Not at once: code that leaves now and asks for the time left
                 # finds none, and needs no cancellation.
-                self.loop.call_soon(self._strike_again, other)
+                self.loop.call_soon(self._strike_again, other, context=self.context)
 
     def _strike_again(self, limit: Limit) -> None:
         if limit.state == DEFERRED:

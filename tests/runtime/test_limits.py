@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 
 import anyio
 import pytest
@@ -1018,6 +1019,37 @@ def test_giving_up_idle_tables_touches_none_that_is_armed():
         return runtime().clock(), leftovers()
 
     assert virtual_time(main) == (2000, [])
+
+
+def test_an_idle_timer_keeps_nothing_of_its_call_alive():
+    """What a caller has in its context is let go with the call, however long the limit was."""
+
+    class Request:
+        """Something large that belongs to one call."""
+
+    async def handle():
+        request = Request()
+        current_request.set(request)
+        refs.append(weakref.ref(request))
+        await timeout(3600)(see)()
+
+    async def see():
+        refs.append(weakref.ref(current_call()))
+
+    refs = []
+
+    async def main():
+        await loop().create_task(handle())
+        current_request.set(None)  # a variable itself remembers the value it had last
+        await anyio.sleep(1)
+        gc.collect()
+        assert runtime().tables[3600].handle is not None
+        return [ref() for ref in refs]
+
+    assert virtual_time(main) == [None, None]
+
+
+current_request: ContextVar[object] = ContextVar("current_request")
 
 
 def test_a_loop_may_be_closed_with_an_idle_timer():
