@@ -35,15 +35,15 @@ class Inside(NamedTuple):
 class Guard(CallableObjectProxy):
     """A guarded function; `type(fn) is Guard` tells one (`isinstance` would ask the proxy)."""
 
-    _self_inside: Inside
-
     def __init__(self, inside: Inside) -> None:
         super().__init__(inside.compiled.call)
-        self._self_inside = inside
+        # Not annotated in the class body: its `__annotations__` would hide the function's.
+        self._self_inside: Inside = inside
+        self._self_binds = _binds(inside.fn)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does; on the class it stays the guard."""
-        if instance is None:
+        if instance is None or not self._self_binds:
             return self
         return types.MethodType(self, instance)
 
@@ -66,6 +66,14 @@ class Guard(CallableObjectProxy):
     def __repr__(self) -> str:
         """Show the function, not the proxy."""
         return f"<guarded {self.__wrapped__.__qualname__} at {id(self):#x}>"
+
+
+def _binds(fn: Any) -> bool:
+    """Tell whether `fn` becomes a method when it is looked up on an instance.
+
+    A partial, an object with `__call__` and a method that is bound already do not.
+    """
+    return hasattr(type(fn), "__get__") and not isinstance(fn, types.MethodType)
 
 
 def guard_in(fn: Any) -> Guard | None:

@@ -43,6 +43,16 @@ def is_coroutine_function(fn: Any) -> bool:  # noqa: ANN401
     return _has(inspect.iscoroutinefunction, fn)
 
 
+def makes_coroutines(fn: Any) -> bool:  # noqa: ANN401
+    """Tell whether `fn` was written as `async def`, not only marked to be taken for one."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if not inspect.isroutine(fn):
+        fn = type(fn).__call__
+    code = getattr(fn, "__code__", None)
+    return bool(code and code.co_flags & inspect.CO_COROUTINE)
+
+
 def name_of(fn: Any) -> str:  # noqa: ANN401
     """Return the name by which `fn` is known: its `__qualname__`, a partial's function's."""
     while isinstance(fn, functools.partial):

@@ -32,7 +32,7 @@ from resilient._decorators import (
 from resilient._guard import inside
 from resilient._kinds import kind_to_call, name_of
 from resilient._pipeline import Compiled, bound_of, bound_of_function, build, row
-from resilient._policies import Place, Targets, unique
+from resilient._policies import Place, Targets, chain_bound, unique
 from resilient._runtime.attempt import NamedLayer
 from resilient._runtime.call import Plan
 from resilient._runtime.clock import now
@@ -114,6 +114,10 @@ class Target:
         """The worst case of asking it."""
         return bound_of(self.policies.policies, bound_of_function(self.call))
 
+    def __deepcopy__(self, memo: object) -> Target:
+        """Return itself: nothing of it can change."""
+        return self
+
     def __repr__(self) -> str:
         """Show the name and the callable."""
         call = "" if self.call is None else f", {name_of(self.call)}"
@@ -177,6 +181,9 @@ class FallbackManager(Generic[R]):
         )
         check_routes(policy.routes, [target.name for target in self.targets], "FallbackManager")
         told = listeners_of(listeners, "FallbackManager(listeners=)")
+        if not callable(group):
+            message = f"FallbackManager(group=) takes a class of group, not {options.shown(group)}"
+            raise TypeError(message)
         self._chain = Chain(
             replace(policy, targets=tuple(map(_spec, self.targets))),
             [target.classify for target in self.targets],
@@ -229,7 +236,7 @@ class FallbackManager(Generic[R]):
         total = Bound(0, 0.0)
         for target in self.targets:
             total = total.then(target.bound)
-        return total.capped(self._chain.policy.deadline)
+        return chain_bound(self._chain.policy, total)
 
     def explain(self) -> str:
         """Say what it asks, in which order, and the worst case."""

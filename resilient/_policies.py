@@ -15,7 +15,7 @@ from resilient._core.bound import Bound
 from resilient._core.chain_options import check_routes
 from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
-from resilient._kinds import is_coroutine_function, name_of
+from resilient._kinds import makes_coroutines, name_of
 from resilient._runtime.attempt import NamedLayer, target_layer
 from resilient._runtime.fallback import Chain, fallback_layer
 from resilient._runtime.retry import Retrying, retry_layer
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from resilient.errors import Limit
 
     Compile = Callable[["Place"], Layer]
+
+
+_COUNTABLE = 10**15
+"""Attempts beyond which nobody lives to see the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class Retry:
     @property
     def times(self) -> float:
         """The most tries of one call."""
-        return inf if self.policy.attempts is None else self.policy.attempts
+        attempts = self.policy.attempts
+        return inf if attempts is None or attempts > _COUNTABLE else attempts
 
     def explain(self, inside: Sequence[Policy]) -> str:
         """Say how often, on what and with which waits."""
@@ -182,7 +187,7 @@ class Fallback:
         """Add up over the targets."""
         for bound in self.bounds:
             inner = inner.then(bound)
-        return inner.capped(self.policy.deadline)
+        return chain_bound(self.policy, inner)
 
     def layer(
         self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
@@ -191,7 +196,8 @@ class Fallback:
         first = len(targets.names)
         last = not self.to and self.policy.degrade is None
         # The names are known once the inside is compiled, and that needs the chain.
-        chain = Chain(self.policy, [place.classify] + [None] * len(self.to))
+        classify = [place.classify] + [None] * len(self.to)
+        chain = Chain(self.policy, classify, leaves=place.leaves)
         targets.chains.append(chain)
         runs = [inner(Place(leaves=last and place.leaves, chain=chain, classify=place.classify))]
         places = [first]
@@ -217,7 +223,19 @@ def as_layer(fn: Any) -> Layer:  # noqa: ANN401
     """Return the innermost layer of `fn`: a layer already, or a function to call."""
     if isinstance(fn, NamedLayer):
         return fn
-    return target_layer(fn, is_coroutine_function=is_coroutine_function(fn))
+    return target_layer(fn, is_coroutine_function=makes_coroutines(fn))
+
+
+def chain_bound(policy: FallbackPolicy, targets: Bound) -> Bound:
+    """Return the worst case of a chain whose targets have the worst case `targets`.
+
+    Closing a bad answer may take any time, but counts against the deadline;
+    making the last resort does not.
+    """
+    closes = policy.on_result is not None and policy.deadline == inf
+    makes = policy.degrade is not None and getattr(policy.degrade, "may_wait", True)
+    bound = targets.capped(policy.deadline)
+    return Bound(bound.calls, inf) if closes or makes else bound
 
 
 def unique(name: str, names: Sequence[str]) -> str:

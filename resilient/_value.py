@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.options import shown
-from resilient._kinds import name_of
+from resilient._kinds import is_coroutine_function, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,11 @@ class Value:
     def produce(self) -> Any:  # noqa: ANN401
         """Make the answer of one call; nobody else has the same object."""
         return copy.deepcopy(self._value) if self._factory is None else self._factory()
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether making the answer can take time."""
+        return self._factory is not None and is_coroutine_function(self._factory)
 
     def describe(self) -> str:
         """Say what it is, not what it holds."""

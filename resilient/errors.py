@@ -55,8 +55,9 @@ class Rejected(ResilientError):
     2
     """
 
-    policy: str
-    retry_after: float | None
+    # The defaults are for subclasses that do not call this constructor.
+    policy: str = "unknown"
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, policy: str, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from resilient._core.backoff import Backoff
 from resilient._core.faults import Fault
 from resilient._publish import publish
+from resilient._runtime.call import Call
 from resilient._runtime.fallback import LastResort, TargetHealth
 from resilient._runtime.listeners import Listener
 
 __all__ = (
     "AsyncFunction",
     "Backoff",
+    "Call",
     "Classify",
     "LastResort",
     "Listener",

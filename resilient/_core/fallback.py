@@ -166,7 +166,7 @@ class Cursor:
         """
         kept = sum(self.policy.reserved(later) for later in self._later(index, now, blocked))
         # A chain with too little left for all is for the target whose turn it is.
-        return left - kept if left > kept else left
+        return left - kept if left > kept + _ROUNDING else left
 
     def failed(
         self,

@@ -19,7 +19,10 @@ def error_type(error: BaseException) -> str:
     may carry its own name as `telemetry_error_type` (a backend's error says
     "429"). Only our own limits are called `timeout`.
     """
-    own = getattr(error, "telemetry_error_type", None)
+    try:
+        own: object = getattr(error, "telemetry_error_type", None)
+    except Exception:  # noqa: BLE001 - an error that lies about itself is named by its class
+        own = None
     if isinstance(own, str):
         return own
     if isinstance(error, TimedOut):

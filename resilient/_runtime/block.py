@@ -13,13 +13,14 @@ so nothing is called and nothing is returned.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from resilient._core.retry import RetryRun, Stop, Wait
+from resilient._core.retry import RetryRun, Wait
 from resilient._runtime.call import Call, Plan, current
 from resilient._runtime.entry import leave
 from resilient._runtime.pause import pause
-from resilient._runtime.retry import Retrying
+from resilient._runtime.retry import Retrying, deposit
+from resilient.errors import Rejected
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class Block:
     """An async iterator over the attempts of one block."""
 
-    __slots__ = ("_attempt", "_call", "_plan", "_retrying", "_run", "_step")
+    __slots__ = ("_attempt", "_call", "_last", "_plan", "_retrying", "_run", "_step")
 
     def __init__(self, policy: RetryPolicy, budget: RetryBudget | None) -> None:
         if policy.on_result is not None:
@@ -49,6 +50,8 @@ class Block:
         self._run: RetryRun | None = None
         self._step: Wait | None = None
         self._attempt: BlockAttempt | None = None
+        # The last real error: a refusal does not take its place.
+        self._last: Exception | None = None
 
     def __aiter__(self) -> Block:
         """Return itself: a block is iterated once."""
@@ -57,7 +60,7 @@ class Block:
     async def __anext__(self) -> BlockAttempt:
         """Wait if the last attempt is to be followed by another, and begin it."""
         if self._call is None:
-            self._start()
+            self._call = Call(self._plan)
         elif self._attempt is not None and self._attempt.state == "new":
             message = "an attempt of a retry block was not used: write `with attempt:`"
             raise RuntimeError(message)
@@ -70,23 +73,21 @@ class Block:
         self._attempt = BlockAttempt(self)
         return self._attempt
 
-    def _start(self) -> None:
-        self._call = call = Call(self._plan)
-        if self._retrying.budget is not None:
-            self._retrying.budget.deposit(call.resumed)
-        call.start()
-
     async def _pause(self, call: Call, step: Wait) -> None:
         try:
             await pause(call, step.seconds)
         except BaseException as error:
-            call.end(error)
+            self._end(call, error)
             raise
 
     def enter(self) -> Token[Call | None]:
         """Begin an attempt."""
         call = self._call
         assert call is not None
+        if not call.attempt:
+            if self._retrying.budget is not None:
+                deposit(call, self._retrying.budget)
+            call.start()
         call.attempt += 1
         token = current.set(call)
         if call.loud:
@@ -104,19 +105,46 @@ class Block:
             return self._failed(call, error)
         if call.loud:
             call.retry_result = "first_try" if self._run is None else "recovered"
-            call.end(error)
+        self._end(call, error)
         return False
 
     def _failed(self, call: Call, error: Exception) -> bool:
         if self._run is None:
             self._run = RetryRun(self._retrying.policy, call.started)
-        step = self._retrying.after_error(call, self._run, error)
-        if isinstance(step, Stop):
-            self._retrying.note(call, self._run, step, error, None)
+        try:
+            step = self._retrying.after_error(call, self._run, error)
+        except Exception as failed:  # the user's predicate or backoff
+            self._end(call, failed)
+            raise
+        if isinstance(step, Wait):
+            self._step = step
+            if not isinstance(error, Rejected):
+                self._last = error
+            return True
+        last = self._last if isinstance(error, Rejected) else None
+        why = None if last is None else f"then {error}"
+        self._retrying.note(call, self._run, step, last or error, why)
+        self._end(call, last or error)
+        if last is not None:
+            _raise(last)
+        return False
+
+    def _end(self, call: Call, error: BaseException | None) -> None:
+        """End the call, and let go of what would be a cycle with the caller's frame."""
+        self._last = None
+        if call.loud or isinstance(error, Exception):
             call.end(error)
-            return False
-        self._step = step
-        return True
+        call.task = None
+
+
+def _raise(error: Exception) -> NoReturn:
+    """Raise `error` as it is: what is being handled is not its context."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context
 
 
 class BlockAttempt:

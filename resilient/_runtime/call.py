@@ -98,7 +98,8 @@ class _Seldom:
     cursor: Cursor | None = None
     degraded: bool = False
     rejected: bool = False
-    # What the retry did.
+    # What the retry did; the budgets that this call was counted in.
+    deposited: tuple[str, ...] = ()
     waited: float = 0.0
     retry_result: RetryResult | None = None
     # Listeners keep what they need for the length of a call here.
@@ -301,7 +302,8 @@ class Call(_Seldom):
 
     def fire(self, after: float, limit: str) -> None:
         """Report that a limit of ours has expired and was left as `TimedOut`."""
-        self.fired = (after, limit)
+        if self.is_open:  # a limit can also cut the clean-up between two attempts
+            self.fired = (after, limit)
         self.report(TimeoutFired(self.runtime.clock(), limit, after, self.attempt))
 
     def outlast(self, after: float, limit: str, late: float) -> None:
@@ -361,7 +363,7 @@ def _attempt_of(event: AttemptEnded, call: Call) -> Attempt:
         duration=event.ended - event.started,
         verdict=event.verdict,
         disposition=event.disposition,
-        error=error_type(event.error) if event.error else _unacceptable(event),
+        error=_unacceptable(event) if event.error is None else error_type(event.error),
         wait=event.wait,
         wait_source=event.wait_source,
         hint_source=event.hint_source,

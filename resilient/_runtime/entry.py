@@ -32,9 +32,11 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
             if call.loud:
                 return await _watched(call, run, args, kwargs)
             return await run(call, args, kwargs)
-        except Exception as error:
-            if not call.loud:
+        except BaseException as error:
+            if not call.loud and isinstance(error, Exception):
                 call.end(error)
+            # A task keeps the error it ends with, and that keeps this frame.
+            call.task = None
             raise
         finally:
             try:  # noqa: SIM105 - `suppress` costs more than the rest of this frame
@@ -63,6 +65,9 @@ async def run_for_outcome(
         # first await of its target: there, a look would cost more than the rest.
         await check_cancelled(call)
         value = await _watched(call, run, args, kwargs)
+    except BaseException:
+        call.task = None  # as in `guarded`
+        raise
     finally:
         leave(token)
     return Outcome(

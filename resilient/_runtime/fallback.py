@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -30,10 +31,10 @@ from resilient._runtime.exact import count
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import check_cancelled, discard
 from resilient._runtime.timeout import within
-from resilient.errors import AllTargetsFailed, Rejected, Skipped, Unacceptable
+from resilient.errors import AllTargetsFailed, Rejected, Skipped, TimedOut, Unacceptable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from resilient._core.fallback import FallbackPolicy, TargetSpec
     from resilient._core.faults import Fault
@@ -83,6 +84,7 @@ class Chain:
         "failed",
         "group",
         "last_errors",
+        "leaves",
         "lock",
         "places",
         "policy",
@@ -94,11 +96,15 @@ class Chain:
         policy: FallbackPolicy,
         classify: Sequence[Classify | None],
         group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
+        *,
+        leaves: bool = True,
     ) -> None:
         size = len(classify)
         self.policy = policy
         self.classify = tuple(classify)
         self.group = group
+        # Whether an error that leaves this chain leaves the call.
+        self.leaves = leaves
         # The index of each target in the whole pipeline, where chains may nest.
         self.places: Sequence[int] = range(size)
         self.blocked: dict[tuple[str, str], float] = {}
@@ -219,7 +225,7 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
                     goes_on = _failed(call, chain, index, Unacceptable(value), end)
                     del value
                 if goes_on:
-                    await _settle(call)
+                    await _settle(call, end)
                 index = _advance(call, chain, end)
             return await _conclude(call, chain)
         finally:
@@ -237,6 +243,7 @@ def _point_at(call: Call, place: int) -> None:
     before = sum(attempt.target_index == place for attempt in call.history or ())
     call.target_index, call.before_target = place, call.attempt - before
     call.degraded = False
+    call.retry_result = None  # that of the target before it
 
 
 def _limit(call: Call, chain: Chain, index: int, end: float) -> float:
@@ -284,21 +291,37 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
         call.hint_source = call.hint_source or fault.source
     cursor.failed(index, error, fault, covered=covered, rejected=rejected, retry_after=hint)
     goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor)
-    call.decide("failure", "fell_back" if goes_on else "raised", error)
+    # An error that a chain around this one may still answer for has not left the call.
+    leaves = chain.leaves and not goes_on
+    call.decide("failure", "raised" if leaves else "fell_back", error)
     if goes_on and isinstance(error, BUGS):
         _report_bug(call, chain, index, error)
     return goes_on
 
 
-async def _settle(call: Call) -> None:
+async def _settle(call: Call, end: float) -> None:
     """Await what has to happen before somebody else answers."""
     cursor = call.cursor
     assert cursor is not None
     error = cursor.failures[-1].error
     if isinstance(error, Unacceptable):
-        await discard(error.result)
-        call.resumed = call.runtime.clock()
+        await _close(call, error.result, end)
     await check_cancelled(call)
+
+
+async def _close(call: Call, value: Any, end: float) -> None:  # noqa: ANN401
+    """Close a bad answer; that counts against the deadline of the chain."""
+
+    def closing(*_: Any) -> Awaitable[None]:
+        return discard(value)
+
+    if end == inf:
+        await discard(value)
+    else:
+        with suppress(TimedOut):
+            await within(call, max(0.0, end - call.resumed), "total", closing, (), {})
+        call.fired = None
+    call.resumed = call.runtime.clock()
 
 
 def _report_bug(call: Call, chain: Chain, index: int, error: Exception) -> None:
@@ -353,7 +376,10 @@ async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
 
 def _cause(error: Exception, chain: Chain, cursor: Cursor) -> Exception | None:
     """Return the failure before the last one, where that is raised and has no cause of its own."""
-    if chain.policy.raises != "last" or len(cursor.failures) == 1 or error.__cause__ is not None:
+    if chain.policy.raises != "last" or len(cursor.failures) == 1:
+        return None
+    # The real one: a subclass may have made a property of it.
+    if BaseException.__cause__.__get__(error) is not None:  # type: ignore[union-attr]
         return None
     before = cursor.failures[-2].error
     return None if before is error else before

@@ -13,6 +13,7 @@ and dropped; only `Exception` is caught.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -72,4 +73,5 @@ def once(key: Any, message: str, *values: object, level: int = logging.ERROR) ->
     if key in _said or len(_said) >= _SAID_AT_MOST:
         return
     _said.add(key)
-    log.log(level, message, *values)
+    with suppress(Exception):  # a log handler that fails is an observer as well
+        log.log(level, message, *values)

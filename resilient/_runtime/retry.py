@@ -161,6 +161,17 @@ class Retrying:
             )
 
 
+def deposit(call: Call, budget: RetryBudget) -> None:
+    """Count a first call, once for all retries around it that share the budget."""
+    outer: Call | None = call
+    while outer is not None:
+        if budget.name in outer.deposited:
+            return
+        outer = outer.parent
+    call.deposited += (budget.name,)
+    budget.deposit(call.resumed)
+
+
 def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
     """Run `inner` until it ends well or `retrying` says stop."""
     policy, budget = retrying.policy, retrying.budget
@@ -168,7 +179,7 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
 
     async def retried(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         if budget is not None:
-            budget.deposit(call.resumed)
+            deposit(call, budget)
         began = call.resumed
         run: RetryRun | None = None
         last: Exception | None = None

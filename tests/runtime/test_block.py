@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient import RetryBudget, current_call, retry
+from resilient import Rejected, RetryBudget, current_call, retry, telemetry
 from resilient._runtime.clock import now
 from resilient.testing import virtual_time
 
@@ -160,6 +160,50 @@ def test_a_block_has_no_result_to_judge(backend):
 
     with pytest.raises(TypeError, match="on_result"):
         virtual_time(main, backend=backend)
+
+
+@BACKENDS
+def test_a_refusal_does_not_take_the_place_of_the_last_error(backend):
+    """An error and then a refusal: the error leaves the block, with a note and its own context."""
+    lost = ConnectionError("lost")
+
+    async def main():
+        async for attempt in retry(backoff=NOW):
+            with attempt:
+                raise lost if attempt.number == 1 else Rejected("no place left", policy="test")
+
+    with pytest.raises(ConnectionError) as caught:
+        virtual_time(main, backend=backend, check_leftovers=True)
+    assert caught.value is lost
+    assert "no place left" in lost.__notes__[0]
+    assert lost.__context__ is None
+
+
+@BACKENDS
+@pytest.mark.parametrize("option", ["on", "backoff"])
+def test_a_predicate_that_fails_ends_the_block(backend, option):
+    """Its error leaves the block, and the attempt and the call have each one end."""
+    heard = []
+
+    class Listener:
+        def on_event(self, event, call):
+            heard.append(type(event).__name__)
+
+    def fails(_):
+        raise LookupError
+
+    async def main():
+        async for attempt in retry(**{option: fails}):
+            with attempt:
+                raise ConnectionError
+
+    telemetry.install(listeners=[Listener()])
+    try:
+        with pytest.raises(LookupError):
+            virtual_time(main, backend=backend, check_leftovers=True)
+    finally:
+        telemetry.install()
+    assert heard == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
 
 
 @BACKENDS

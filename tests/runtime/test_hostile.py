@@ -1,0 +1,253 @@
+"""What others do to us: errors that lie, observers that fail, clean-up that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import logging
+import typing
+import weakref
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from resilient import (
+    AllTargetsFailed,
+    FallbackManager,
+    Rejected,
+    RetryBudget,
+    Target,
+    fallback,
+    manager_of,
+    pipeline_of,
+    retry,
+    stack,
+    timeout,
+    value,
+)
+from resilient._runtime.budgets import fresh_budgets
+from resilient._runtime.clock import now
+from resilient.testing import virtual_time
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+NOW = [0]
+
+
+class Lying(ConnectionError):
+    """An error whose every other attribute raises."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __bool__(self):
+        raise RuntimeError
+
+    def __len__(self):
+        raise RuntimeError
+
+
+class Bare(Rejected):
+    """A refusal that calls no constructor of ours."""
+
+    def __init__(self):
+        Exception.__init__(self, "bare")
+
+
+@BACKENDS
+@pytest.mark.parametrize("kind", [Lying, Bare])
+def test_an_error_that_lies_is_still_the_error(kind, backend):
+    """It surfaces as it is, a fallback answers for it, and the history names its class."""
+
+    async def fails():
+        raise kind
+
+    async def main():
+        for policy in (retry(backoff=NOW), timeout(5), stack(timeout(5), retry(backoff=NOW))):
+            with pytest.raises(kind):
+                await policy.call(fails)
+        return await manager_of(fallback(degrade=value(7))(fails)).run()
+
+    outcome = virtual_time(main, backend=backend, check_leftovers=True)
+    assert (outcome.value, outcome.degraded) == (7, True)
+    assert outcome.attempts[0].error == f"{__name__}.{kind.__name__}"
+
+
+@BACKENDS
+def test_a_log_handler_that_raises_changes_nothing(backend, monkeypatch):
+    """The value is returned although every log line fails."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise OSError
+
+    monkeypatch.setattr(logging.getLogger("resilient"), "handlers", [Broken()])
+    calls = []
+
+    @stack(retry(backoff=NOW))
+    async def recovers():
+        calls.append(1)
+        if len(calls) < 2:
+            raise ConnectionError
+        return "value"
+
+    assert virtual_time(recovers, backend=backend, check_leftovers=True) == "value"
+    assert len(calls) == 2
+
+
+class Slow:
+    """An answer that takes its time to close."""
+
+    async def aclose(self):
+        await anyio.sleep(50)
+
+
+@BACKENDS
+def test_closing_a_bad_answer_counts_against_the_deadline_of_the_chain(backend):
+    """With a deadline of 1 s, an answer that closes for 50 s does not outlast it."""
+
+    async def slow():
+        return Slow()
+
+    manager = FallbackManager(
+        [Target("a", slow), Target("b", slow)],
+        deadline=1,
+        on_result=lambda answer: isinstance(answer, Slow),
+    )
+
+    async def main():
+        with pytest.raises(AllTargetsFailed):
+            await manager.run()
+        return now()
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == 1
+    assert manager.bound.seconds == 1
+
+
+def test_a_bound_promises_nothing_of_what_no_limit_covers():
+    """Closing bad answers without a deadline, and an async last resort, have no bound of time."""
+
+    async def fn():
+        """Answer."""
+
+    async def made():
+        """Make the last resort."""
+
+    closes = fallback(to=[fn], on_result=lambda _: False)(timeout(1)(fn))
+    makes = fallback(degrade=value(factory=made))(timeout(1)(fn))
+    fixed = fallback(degrade=value(factory=list))(timeout(1)(fn))
+    assert pipeline_of(closes).bound.seconds == float("inf")
+    assert pipeline_of(makes).bound.seconds == float("inf")
+    assert pipeline_of(fixed).bound.seconds == 1
+
+
+def test_a_number_of_attempts_that_nobody_counts_is_unlimited():
+    """`attempts=10**400` has a bound that can be said."""
+    assert pipeline_of(retry(attempts=10**400)).bound.calls == float("inf")
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore::resilient.PolicyOrderWarning")
+@BACKENDS
+def test_layers_of_retries_are_one_first_call_for_their_budget(layers, backend):
+    """Ten calls deposit ten tokens, however many retries around each share the budget."""
+    calls = 0
+
+    async def fails():
+        nonlocal calls
+        calls += 1
+        raise ConnectionError
+
+    async def main():
+        budget = RetryBudget("layers", ratio=1, reserve=0)
+        fn = fails
+        for _ in range(layers):
+            fn = retry(attempts=4, budget=budget, backoff=NOW)(fn)
+        for _ in range(10):
+            with pytest.raises(ConnectionError):
+                await fn()
+
+    with fresh_budgets():
+        virtual_time(main, backend=backend, check_leftovers=True)
+    assert calls == 20
+
+
+def test_a_task_that_ends_in_an_error_is_no_cycle():
+    """With the collector off, what a failed task held is freed with the task."""
+
+    class Held:
+        """Something in the frame of the target."""
+
+    dead = []
+
+    async def fails():
+        held = Held()
+        dead.append(weakref.ref(held))
+        raise ConnectionError
+
+    async def other():
+        raise LookupError
+
+    guarded = [
+        timeout(5)(fails),
+        retry(attempts=2, backoff=NOW)(fails),
+        fallback(to=[other])(fails),
+        FallbackManager([Target("a", fails, timeout=1), Target("b", other)], deadline=5).run,
+    ]
+
+    async def main():
+        for call in guarded:
+            with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it ends with
+                await asyncio.create_task(call())
+            await anyio.lowlevel.checkpoint()
+            assert [ref for ref in dead if ref() is not None] == []
+
+    gc.collect()
+    gc.disable()
+    try:
+        virtual_time(main)
+    finally:
+        gc.enable()
+
+
+class Holder:
+    """What is no function is no method, guarded or not."""
+
+    @staticmethod
+    async def _add(*args):
+        return args
+
+    class Adder:
+        """A callable object."""
+
+        async def __call__(self, *args):
+            return args
+
+    partial = retry(functools.partial(_add.__func__, 1))
+    instance = retry(Adder())
+    bound = retry(Adder().__call__)
+
+
+@BACKENDS
+def test_what_does_not_bind_unguarded_does_not_bind_guarded(backend):
+    """A partial, a callable object and a bound method on a class get no instance."""
+
+    async def main():
+        held = Holder()
+        return [await held.partial(2), await held.instance(2), await held.bound(2)]
+
+    found = virtual_time(main, backend=backend, check_leftovers=True)
+    assert found == [(1, 2), (2,), (2,)]
+
+
+def test_a_guarded_function_keeps_its_annotations():
+    """`__annotations__` and `get_type_hints` are the function's own."""
+
+    @retry
+    async def ask(question: str, *, size: int = 1) -> bytes:
+        return question.encode() * size
+
+    hints = {"question": str, "size": int, "return": bytes}
+    assert typing.get_type_hints(ask) == hints
+    assert set(ask.__annotations__) == set(hints)
