@@ -296,6 +296,7 @@ MANAGER = [
     ),
     ("FallbackManager(trip_for=)", giving(manager, "trip_for"), SECONDS, [*BAD_SECONDS, None]),
     ("FallbackManager(degrade=)", giving(manager, "degrade"), "value(...)", NO_LAST_RESORT),
+    ("FallbackManager(group=)", giving(manager, "group"), "a class of group", [*NO_FUNCTION, None]),
     ("FallbackManager(name=)", giving(manager, "name"), TEXT, [*BAD_TEXT, None]),
     (
         "FallbackManager(listeners=)",

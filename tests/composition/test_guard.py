@@ -490,6 +490,25 @@ def test_a_broken_promise_is_an_error_that_no_policy_acts_on(backend):
     assert calls == [1]
 
 
+@pytest.mark.skipif(
+    not hasattr(inspect, "markcoroutinefunction"), reason="this Python marks no function"
+)
+@BACKENDS
+def test_a_mark_that_is_not_kept_is_an_error_that_no_policy_acts_on(backend):
+    """A function that is marked as async and returns another thing raises after one call."""
+    calls = []
+
+    def marked():
+        calls.append(1)
+        return 42
+
+    policy = stack(fallback(degrade=value("degraded")), retry(on=Exception, backoff=NOW))
+    guarded = policy(inspect.markcoroutinefunction(marked))
+    with pytest.raises(TypeError, match=r"marked returned int, which cannot be awaited"):
+        virtual_time(guarded, backend=backend, check_leftovers=True)
+    assert calls == [1]
+
+
 @BACKENDS
 def test_a_type_error_of_the_function_itself_is_an_ordinary_failure(backend):
     """What the function raises falls back, whatever its type."""
@@ -738,12 +757,13 @@ def undecorated():
 
 @pytest.mark.parametrize("policy", DECORATORS)
 def test_a_guarded_function_looks_like_the_function(policy):
-    """Name, docstring, module and signature are the function's."""
+    """Name, docstring, module, annotations and signature are the function's."""
     ask = undecorated()
     guarded = timeout(99)(DECORATORS[policy](ask))
-    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+    for name in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__"):
         assert getattr(guarded, name) == getattr(ask, name)
     assert inspect.signature(guarded) == inspect.signature(ask)
+    assert typing.get_type_hints(guarded) == typing.get_type_hints(ask)
     assert inspect.getdoc(guarded) == "Ask a number of times."
     assert inspect.unwrap(guarded) is ask
     assert inspect.iscoroutinefunction(guarded)
@@ -983,6 +1003,20 @@ def test_the_guard_on_the_class_is_the_guard():
     assert type(Service.method) is Guard
     assert Service.method is vars(Service)["method"]
     assert type(Service.static_above) is type(Service.static_below) is Guard
+
+
+@BACKENDS
+@pytest.mark.parametrize("kind", ["object", "bound method"])
+def test_a_guard_on_a_class_binds_only_what_would_bind_itself(kind, backend):
+    """An object and a method that is bound already stay without `self`, guarded or not."""
+    work = Work("answers")
+    work.asked.append("before")
+
+    class Service:
+        ask = KINDS[kind](work, retry)
+
+    assert virtual_time(Service().ask, "question", backend=backend) == "answer"
+    assert Service().ask is Service.ask
 
 
 def test_the_guard_of_a_class_method_is_bound_to_the_class():
