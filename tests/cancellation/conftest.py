@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import pytest
 
 from resilient._runtime.clock import now
 from resilient._runtime.listeners import process
-from resilient.events import AttemptEnded, AttemptStarted, CallEnded
+from resilient.events import AttemptEnded, AttemptStarted, CallEnded, Event
 from resilient.testing import Log, cancel_at_every_await, leftovers, virtual_time
 
 
@@ -43,7 +44,7 @@ class Observer:
     """Hears every call of the process, whatever policies it has, and in which order."""
 
     def __init__(self) -> None:
-        self.heard = []
+        self.heard: list[tuple[int, Event]] = []
 
     def listen(self, log) -> None:
         """Begin anew with a run's `log`, which then hears every call as well."""
@@ -128,7 +129,7 @@ class Canceller:
     def __init__(self, delivery) -> None:
         self.delivery = delivery
         self.scope = anyio.CancelScope()
-        self.task = None
+        self.task: Any = None
         self.asked = 0
 
     def now(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -51,7 +52,7 @@ class Service:
 
     def __init__(self) -> None:
         self.hanging = asyncio.Event()  # noqa: TID251 - asyncio is the subject
-        self.handlers = []
+        self.handlers: list[Any] = []
 
     async def serve(self, reader, writer) -> None:
         """Answer the requests of one connection."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from resilient import (
     FallbackManager,
@@ -21,7 +23,8 @@ from resilient import (
     timeout,
     value,
 )
-from resilient.testing import Bad, Hang, Ok
+from resilient.testing import Bad, Hang, Ok, cancel_at_every_await
+from resilient.testing._spans import capture_spans
 
 
 class Closable:
@@ -234,3 +237,21 @@ def test_an_interruption_is_the_last_thing_that_happens(everywhere, make, awaits
     found = everywhere(make, after=again)
     assert len(found) >= awaits
     assert {one.of for one in found} == {len(found)}
+
+
+SPANS = [everything, a_guard_in_a_guard, a_manager, a_manager_whose_deadline_strikes, a_block]
+
+
+@pytest.mark.parametrize("make", SPANS, ids=lambda make: make.__name__)
+def test_every_span_has_ended(interruption, make):
+    """At every await an interruption ends every span that began, and none is current any more."""
+    backend, delivery = interruption
+    with capture_spans() as spans:
+        awaits = 0
+        for found in cancel_at_every_await(make, backend=backend, delivery=delivery, after=again):
+            awaits += 1
+            assert found.run.calls == () or len(spans.attempts())
+            assert len(spans.ended) == len(spans.started)
+            assert not trace.get_current_span().get_span_context().is_valid
+    assert awaits
+    assert {span.status.status_code for span in spans} >= {StatusCode.UNSET}

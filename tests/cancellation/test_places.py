@@ -40,7 +40,7 @@ class Closable:
     """A result that takes a second to close, and says how far it came."""
 
     def __init__(self) -> None:
-        self.seen = []
+        self.seen: list[str] = []
 
     async def aclose(self) -> None:
         self.seen.append("closing")

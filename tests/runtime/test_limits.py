@@ -15,6 +15,7 @@ import threading
 import weakref
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
+from typing import Any
 
 import anyio
 import pytest
@@ -55,17 +56,24 @@ def loop():
     return asyncio.get_running_loop()
 
 
+def cancelling():
+    """Return how many cancellations the running task has been asked for."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
 class Observer:
     """What one run of a scenario shows."""
 
     def __init__(self, within) -> None:
         self.within = within
-        self.seen = []
-        self.task = None
+        self.seen: list[tuple[object, float, int]] = []
+        self.task: Any = None
 
     def see(self, what) -> None:
         """Note something, with the instant and the balance of cancellations."""
-        self.seen.append((what, round(loop().time(), 9), asyncio.current_task().cancelling()))
+        self.seen.append((what, round(loop().time(), 9), cancelling()))
 
     async def outcome(self, call):
         """Await `call`; note what came of it."""
@@ -637,7 +645,7 @@ class Recorder:
 
     def __init__(self, clean_up) -> None:
         self.clean_up = clean_up
-        self.seen = []
+        self.seen: list[tuple[object, float]] = []
 
     def see(self, what) -> None:
         self.seen.append((what, round(now(), 9)))
@@ -657,11 +665,10 @@ class Recorder:
 
 async def timed_out(call):
     """Await `call`; return the limit that ended it, and when."""
-    task = asyncio.current_task()
-    before = task.cancelling()
+    before = cancelling()
     with pytest.raises(TimedOut) as caught:
         await call
-    assert task.cancelling() == before
+    assert cancelling() == before
     assert leftovers() == []
     after, at = caught.value.after, round(runtime().clock(), 9)
     await anyio.sleep(50)
@@ -886,7 +893,7 @@ def test_the_balance_holds_when_the_grace_is_over_for_several():
             return await timeout(1.1).call(middle)
 
         value = await timeout(1.2).call(outer)
-        assert asyncio.current_task().cancelling() == 0
+        assert cancelling() == 0
         assert leftovers() == []
         await anyio.sleep(50)
         return value
@@ -909,7 +916,7 @@ class Counter:
     def __init__(self, early=0.0) -> None:
         self.loop = loop()
         self.early = early
-        self.handles = []
+        self.handles: list[asyncio.TimerHandle] = []
         self.call_later, self.loop.call_later = self.loop.call_later, self.replaced
 
     def replaced(self, delay, callback, *args, **kwargs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from math import inf
+from typing import Any
 
 import anyio
 import pytest
@@ -99,10 +100,13 @@ def test_code_that_never_waits_is_never_cancelled(backend):
 
 def leap(seconds) -> None:
     """Let time pass without an await, as code that blocks does."""
+    own: Any
     if runtime().backend == "trio":
-        trio.lowlevel.current_clock().jump(seconds)
+        own = trio.lowlevel.current_clock()
+        own.jump(seconds)
     else:
-        asyncio.get_running_loop()._now += seconds
+        own = asyncio.get_running_loop()
+        own._now += seconds
 
 
 @both
