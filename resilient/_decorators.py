@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import types
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from resilient._core import options
 from resilient._core.backoff import backoff_of, exponential
-from resilient._core.chain_options import chain_policy, listed
+from resilient._core.chain_options import chain_policy, last_resort, listed
 from resilient._core.conditions import condition, result_condition
 from resilient._core.options import shown
 from resilient._core.retry import RetryPolicy
 from resilient._core.transient import transient
 from resilient._guard import Guard, Inside, inside
-from resilient._kinds import kind_to_call, kind_to_decorate, name_of
+from resilient._kinds import is_coroutine_function, kind_to_call, kind_to_decorate, name_of
 from resilient._lints import lint
 from resilient._pipeline import Composition, bound_of_function, explain_guarded
 from resilient._policies import Fallback, Policy, Retry, Timeout
@@ -335,20 +335,25 @@ def fallback(
     return made
 
 
+_ATTEMPT: Final = float(10)
+"""The default limit of an attempt in seconds; its identity tells that nobody gave one."""
+
+
 def standard(
     name: str,
     /,
     *,
     attempts: int = 3,
     timeout: Seconds | None = 30,
-    attempt_timeout: Seconds | None = 10,
+    attempt_timeout: Seconds | None = _ATTEMPT,
     to: Sequence[Callable[..., Awaitable[Any]]] = (),
     degrade: LastResort | None = None,
 ) -> Pipeline:
     """Return the good order of a stack: fallback, total timeout, retry, attempt timeout.
 
-    `timeout` limits everything, `attempt_timeout` each attempt (`None` leaves
-    the limit out); `to` and `degrade` are those of `fallback`.
+    `timeout` limits everything, `attempt_timeout` each attempt (10 s; where
+    that is not shorter than `timeout` and was not given, there is none; `None`
+    leaves a limit out). `to` and `degrade` are those of `fallback`.
 
     >>> print(explain(standard("prices", attempts=4)))
     prices: 3 policies, outermost first
@@ -358,10 +363,15 @@ def standard(
       bound             at most 4 calls and 30 s
     """
     parts: list[Pipeline] = []
-    if to or degrade is not None:
-        parts.append(fallback(to=to, degrade=cast("Any", degrade)))
+    options.whole(attempts, "standard(attempts=)")
+    others = _functions(to, "standard(to=)")
+    if others or degrade is not None:
+        last_resort(degrade, "standard(degrade=)")
+        parts.append(fallback(to=others, degrade=cast("Any", degrade)))
     if timeout is not None:
         parts.append(_timeout(timeout, "standard(timeout=)"))
+        if attempt_timeout is _ATTEMPT and options.seconds(timeout, "timeout") <= _ATTEMPT:
+            attempt_timeout = None
     parts.append(retry(attempts=attempts))
     if attempt_timeout is not None:
         parts.append(_timeout(attempt_timeout, "standard(attempt_timeout=)"))
@@ -375,7 +385,7 @@ def _timeout(seconds: Seconds, option: str) -> Pipeline:
 def _bare(policy: Callable[..., Any], fn: Any) -> Any:  # noqa: ANN401
     if not callable(fn) and not isinstance(fn, (staticmethod, classmethod)):
         name = policy.__name__
-        message = f"{name}() takes options by keyword: {name}(attempts=3), not {name}({fn!r:.20})"
+        message = f"{name}() takes options by keyword: {name}(attempts=3), not {shown(fn)}"
         raise TypeError(message)
     return policy()(fn)
 
@@ -403,6 +413,8 @@ def function_or_none(fn: object, option: str) -> None:
     """Check that an option is a function, if it is given."""
     if fn is not None and not callable(fn):
         raise TypeError(f"{option} must be a function, not {shown(fn)}")
+    if fn is not None and is_coroutine_function(fn):
+        raise TypeError(f"{option} must be a plain function, not the async {name_of(fn)}")
 
 
 def listeners_of(listeners: object, option: str) -> tuple[Listener, ...]:

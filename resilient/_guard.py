@@ -8,8 +8,10 @@ there is one guard around one pipeline.
 
 from __future__ import annotations
 
+import functools
+import sys
 import types
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,15 +73,18 @@ class Guard(CallableObjectProxy):
 def _binds(fn: Any) -> bool:
     """Tell whether `fn` becomes a method when it is looked up on an instance.
 
-    A partial, an object with `__call__` and a method that is bound already do not.
+    An object with `__call__` and a method that is bound already do not; a
+    partial does from Python 3.14 on.
     """
-    return hasattr(type(fn), "__get__") and not isinstance(fn, types.MethodType)
+    if isinstance(fn, functools.partial):
+        return sys.version_info >= (3, 14)
+    return hasattr(fn.__class__, "__get__") and not isinstance(fn, types.MethodType)
 
 
 def guard_in(fn: Any) -> Guard | None:
     """Return the guard that `fn` is, or that is bound in it; look through nothing else."""
-    if isinstance(fn, types.MethodType):
-        fn = fn.__func__
+    if isinstance(fn, types.MethodType | staticmethod | classmethod):
+        fn = cast("types.MethodType", fn).__func__  # all three have it
     return fn if type(fn) is Guard else None
 
 

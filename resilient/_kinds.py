@@ -65,7 +65,7 @@ def describe(fn: Any) -> str:  # noqa: ANN401
     """Say what `fn` is, by its kind and name."""
     if inspect.isclass(fn):
         return f"the class {fn.__qualname__}"
-    if inspect.isroutine(fn) or isinstance(fn, functools.partial):
+    if (inspect.isroutine(fn) and callable(fn)) or isinstance(fn, functools.partial):
         return f"the function {name_of(fn)}"
     return f"an instance of {type(fn).__qualname__}"
 

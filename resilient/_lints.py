@@ -53,7 +53,7 @@ def _times(retry: Retry) -> str:
 
 
 def _number(value: float) -> str:
-    return "any number of" if value == inf else f"{value:.0f}"
+    return "unlimited" if value == inf else f"{value:.0f}"
 
 
 _HERE = f"{Path(__file__).parent}{os.sep}"

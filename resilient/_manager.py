@@ -248,13 +248,16 @@ class FallbackManager(Generic[R]):
                 f"{policy.kind}: {policy.explain(inner[place + 1 :])}"
                 for place, policy in enumerate(inner)
             )
+            if inside(target.call) is not None:
+                nested = f"then {name_of(target.call)}, which is guarded itself"
+                told = f"{told}; {nested}" if told else nested
             lines.append(row(target.name, told or "no policies of its own"))
         policy = self._chain.policy
         if policy.degrade is not None:
             lines.append(row("at last", policy.degrade.describe()))
         if policy.deadline < inf:
             lines.append(row("deadline", f"{policy.deadline:.6g} s for the whole chain"))
-        lines.append(row("bound", f"at most {self.bound}"))
+        lines.append(row("bound", str(self.bound)))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -403,6 +406,8 @@ def _priority(priority: object) -> float:
 def _enabled(enabled: object) -> Any:  # noqa: ANN401
     if not isinstance(enabled, bool) and not callable(enabled):
         raise TypeError(f"Target(enabled=) must be a bool or a function, not {shown(enabled)}")
+    if not isinstance(enabled, bool):
+        function_or_none(enabled, "Target(enabled=)")
     return enabled
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.bound import Bound
@@ -143,15 +142,15 @@ def say_bound(policies: Sequence[Policy]) -> str:
             _say_target(name_of(fn), bound)
             for fn, bound in zip(fallback.to, fallback.bounds, strict=True)
         ]
-        return f"at most {inside}, then {', then '.join(further)}"
+        return f"{inside}, then {', then '.join(further)}"
     bound = bound_of(policies)
-    return f"at most {bound}" if bound != Bound(inf, inf) else "unbounded"
+    return str(bound)
 
 
 def _say_target(name: str, bound: Bound) -> str:
     if bound == Bound():
         return f"one fallback call (unbounded: {name} has no timeout)"
-    return f"at most {bound} of {name}"
+    return f"{bound} of {name}"
 
 
 def _guarded_inside(fn: Any) -> str | None:  # noqa: ANN401

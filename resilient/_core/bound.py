@@ -43,9 +43,12 @@ class Bound:
 
     def __str__(self) -> str:
         """Say it in words."""
-        calls = "any number of calls" if self.calls == inf else _plural(self.calls, "call")
+        if self.calls == inf and self.seconds == inf:
+            return "unbounded"
+        if self.calls == inf:
+            return f"any number of calls and at most {self.seconds:.6g} s"
         seconds = "no limit of time" if self.seconds == inf else f"{self.seconds:.6g} s"
-        return f"{calls} and {seconds}"
+        return f"at most {_plural(self.calls, 'call')} and {seconds}"
 
 
 def _plural(number: float, noun: str) -> str:

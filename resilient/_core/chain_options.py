@@ -30,7 +30,7 @@ def chain_policy(
     trip_for: object = 30,
 ) -> FallbackPolicy:
     """Return the policy that these options mean, still without targets; `where` has them."""
-    _last_resort(degrade, f"{where}(degrade=)")
+    last_resort(degrade, f"{where}(degrade=)")
     return FallbackPolicy(
         targets=(),
         on=None if on is None else condition(on, f"{where}(on=)"),
@@ -77,7 +77,7 @@ def _is_listed(given: object) -> bool:
     return isinstance(given, Iterable) and not unlisted
 
 
-def _last_resort(degrade: object, option: str) -> None:
+def last_resort(degrade: object, option: str) -> None:
     if degrade is not None and not callable(getattr(degrade, "produce", None)):
         raise TypeError(f"{option} must be value(...), not {shown(degrade)}: write value(x)")
 

@@ -84,6 +84,7 @@ class Block:
         """Begin an attempt."""
         call = self._call
         assert call is not None
+        self._attempt = None  # it refers to us; only one that was not entered is of interest
         if not call.attempt:
             if self._retrying.budget is not None:
                 deposit(call, self._retrying.budget)

@@ -48,10 +48,11 @@ class TestArithmetic:
     @pytest.mark.parametrize(
         ("bound", "words"),
         [
-            (Bound(1, 8.0), "1 call and 8 s"),
-            (Bound(4, 30.5), "4 calls and 30.5 s"),
-            (Bound(2, inf), "2 calls and no limit of time"),
-            (Bound(inf, 60), "any number of calls and 60 s"),
+            (Bound(1, 8.0), "at most 1 call and 8 s"),
+            (Bound(4, 30.5), "at most 4 calls and 30.5 s"),
+            (Bound(2, inf), "at most 2 calls and no limit of time"),
+            (Bound(inf, inf), "unbounded"),
+            (Bound(inf, 60), "any number of calls and at most 60 s"),
         ],
         ids=str,
     )
