@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +104,6 @@ def everywhere(observer, interruption):
         for found in cancel_at_every_await(heard, backend=backend, delivery=delivery, **options):
             observer.check(found)
             checked.append(found)
-        gc.collect()  # a coroutine or generator that was left open complains here
         return checked
 
     return interrupt

@@ -459,6 +459,38 @@ class TestCancelledTwice:
         assert (story.calls, story.events, story.took) == (["target"], ONE_NEUTRAL, 1)
 
 
+class TestCancelledInTheTickOfTheAnswer:
+    """When the answer is there and the cancellation as well."""
+
+    @pytest.mark.parametrize("delivery", ["scope", "task"])
+    def test_a_cancellation_right_behind_the_answer(self, observer, delivery):
+        """On asyncio a native cancellation right behind the answer wins, a scope's is too late."""
+        log = Log()
+        observer.listen(log)
+
+        async def main():
+            answer = asyncio.get_running_loop().create_future()
+            scope = anyio.CancelScope()
+
+            async def waits():
+                return await answer
+
+            async def caller():
+                with scope:
+                    return await stack(retry(attempts=3), timeout(8))(waits)()
+
+            task = asyncio.get_running_loop().create_task(caller())
+            await anyio.sleep(1)
+            answer.set_result("value")
+            (scope.cancel if delivery == "scope" else task.cancel)()
+            await asyncio.wait([task])
+            assert leftovers() == []
+            return "cancelled" if task.cancelled() else task.result()
+
+        assert virtual_time(main) == ("value" if delivery == "scope" else "cancelled")
+        assert [type(event).__name__ for event in log.events] == ONE_NEUTRAL
+
+
 class TestCancelledByAnOuterLimit:
     """When a limit around the caller strikes in the instant of ours."""
 

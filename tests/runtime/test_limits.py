@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -21,6 +22,8 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilient import (
     FallbackManager,
@@ -1195,3 +1198,151 @@ def test_guest_mode_of_trio_is_trio():
 
     assert asyncio.run(host()) == 2
     assert seen == [("trio", 0, 2), ("trio", 1, 1)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_tasks_that_begin_eagerly_are_limited_as_well():
+    """A call that begins before its task has been scheduled has its own task's limit."""
+
+    async def main():
+        loop().set_task_factory(asyncio.eager_task_factory)
+        quick = loop().create_task(timeout(2).call(nothing))
+        slow = loop().create_task(timeout(2).call(anyio.sleep, 5))
+        fine = loop().create_task(timeout(2).call(anyio.sleep, 1))
+        assert quick.done()
+        await asyncio.wait([slow, fine])
+        assert isinstance(slow.exception(), TimedOut)
+        return cancelling(), slow.cancelling(), leftovers()
+
+    assert virtual_time(main) == (0, 0, [])
+
+
+# Whatever is nested in whatever.
+
+SECONDS = st.sampled_from([0.5, 1.0, 1.0005, 1.001, 1.25, 2.0, 3.0])
+
+
+@st.composite
+def layers(draw):
+    """Draw the layers around a wait: limits, clean-ups, code that swallows or is shielded."""
+    return draw(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("limit"), SECONDS),
+                st.tuples(st.just("clean up"), SECONDS),
+                st.tuples(st.just("clean up within"), SECONDS),
+                st.tuples(st.just("swallow"), SECONDS),
+                st.tuples(st.just("shield"), SECONDS),
+                st.tuples(st.just("forgive"), SECONDS),
+            ),
+            max_size=7,
+        )
+    )
+
+
+def wrapped(kind, seconds, inner):
+    """Put one layer around `inner`."""
+    stopped = anyio.get_cancelled_exc_class()
+
+    async def clean_up():
+        try:
+            return await inner()
+        finally:
+            await anyio.sleep(seconds)
+
+    async def clean_up_within():
+        try:
+            return await inner()
+        finally:
+            with suppress(TimedOut):
+                await timeout(seconds).call(anyio.sleep, 1)
+
+    async def swallow():
+        try:
+            return await inner()
+        except stopped:
+            return "swallowed"
+
+    async def shield():
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(seconds)
+        return await inner()
+
+    async def forgive():
+        try:
+            return await inner()
+        except TimedOut:
+            await anyio.sleep(seconds)
+            return "forgiven"
+
+    async def limit():
+        return await timeout(seconds).call(inner)
+
+    return {
+        "limit": limit,
+        "clean up": clean_up,
+        "clean up within": clean_up_within,
+        "swallow": swallow,
+        "shield": shield,
+        "forgive": forgive,
+    }[kind]
+
+
+@given(
+    around=layers(),
+    wait=st.sampled_from([0.25, 1.0, 9.0]),
+    cancel_at=st.none() | SECONDS,
+    native=st.booleans(),
+    backend=st.sampled_from(["asyncio", "trio"]),
+)
+def test_whatever_is_nested_all_is_balanced(around, wait, cancel_at, native, backend):
+    """However limits, clean-ups and cancellations are nested, nothing is left and none leaks."""
+    native = native and backend == "asyncio"
+
+    async def main():
+        async def inner():
+            await anyio.sleep(wait)
+            return "value"
+
+        call = inner
+        for kind, seconds in around:
+            call = wrapped(kind, seconds, call)
+        scope, found, asked = anyio.CancelScope(), [], []
+
+        async def caller():
+            with scope:
+                try:
+                    found.append(await call())
+                except TimedOut:
+                    found.append("timed out")
+            # Nothing strikes later.
+            before = scope.cancel_called
+            await anyio.sleep(100)
+            assert scope.cancel_called == before
+
+        async def cancels(cancel):
+            await anyio.sleep(cancel_at)
+            if not found:
+                asked.append(now())
+                cancel()
+
+        async with anyio.create_task_group() as group:
+            if backend == "asyncio":
+                task = loop().create_task(caller())
+                if cancel_at is not None:
+                    group.start_soon(cancels, task.cancel if native else scope.cancel)
+                await asyncio.wait([task])
+                assert task.cancelling() == (len(asked) if native else 0)
+                if not task.cancelled():
+                    task.result()
+                else:
+                    assert native
+            else:
+                if cancel_at is not None:
+                    group.start_soon(cancels, scope.cancel)
+                await caller()
+        assert found or asked
+        assert leftovers() == []
+        assert not runtime().in_flight
+
+    virtual_time(main, backend=backend)
