@@ -190,6 +190,11 @@ def fates():
         note(current_call())
         await anyio.sleep(0.25)
 
+    async def block():
+        async for attempt in retry(attempts=3, on=Busy, backoff=[1]):
+            with attempt:
+                await fails()
+
     again = retry(attempts=3, on=(Busy, TimedOut), backoff=[1])
     chain = [Target("a", fails, timeout=1, attempts=2), Target("b", hangs)]
     made = {
@@ -206,6 +211,7 @@ def fates():
         "a last resort": fallback(degrade=value(7))(fails),
         "a guard in a guard": again(timeout(1)(fails)),
         "a manager": FallbackManager(chain, deadline=5).run,
+        "a block": block,
     }
     return made, refs
 
