@@ -12,7 +12,7 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from resilient._core import options
 from resilient._core.bound import Bound
@@ -41,7 +41,7 @@ from resilient._runtime.fallback import Chain, LastResort, TargetHealth, fallbac
 from resilient.errors import AllTargetsFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from resilient._core.fallback import Raises
     from resilient._core.options import Seconds
@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     from resilient.typing import OnError, OnResult
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, init=False)
-class Target:
+class Target(Generic[R_co]):
     """One thing a manager can ask: a name, an async callable, and its own policies.
 
     `timeout` is per attempt, `attempts` includes the first; together they are
@@ -76,12 +78,44 @@ class Target:
     """
 
     name: str
-    call: Callable[..., Any] | None
+    call: Callable[..., Awaitable[R_co]] | None
     policies: Pipeline
     scopes: Mapping[str, str] = field(hash=False)
     priority: float
     classify: Classify | None
     enabled: bool | Callable[[], bool] = field(repr=False)
+
+    @overload
+    def __init__(
+        self: Target[Any],
+        name: str,
+        call: None = None,
+        /,
+        *,
+        timeout: Seconds | None = None,
+        attempts: int | None = None,
+        policies: Pipeline | None = None,
+        scopes: Mapping[str, str] | None = None,
+        priority: float = 0,
+        classify: Classify | None = None,
+        enabled: bool | Callable[[], bool] = True,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        call: Callable[..., Awaitable[R_co]],
+        /,
+        *,
+        timeout: Seconds | None = None,
+        attempts: int | None = None,
+        policies: Pipeline | None = None,
+        scopes: Mapping[str, str] | None = None,
+        priority: float = 0,
+        classify: Classify | None = None,
+        enabled: bool | Callable[[], bool] = True,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -114,7 +148,7 @@ class Target:
         """The worst case of asking it."""
         return bound_of(self.policies.policies, bound_of_function(self.call))
 
-    def __deepcopy__(self, memo: object) -> Target:
+    def __deepcopy__(self, memo: object) -> Target[R_co]:
         """Return itself: nothing of it can change."""
         return self
 
@@ -149,7 +183,7 @@ class FallbackManager(Generic[R]):
 
     def __init__(
         self,
-        targets: Sequence[Target | Callable[..., Any]],
+        targets: Sequence[Target[R] | Callable[..., Awaitable[R]]],
         /,
         *,
         deadline: Seconds | None = None,
@@ -166,7 +200,7 @@ class FallbackManager(Generic[R]):
         group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
     ) -> None:
         self.name = options.text(name, "FallbackManager(name=)")
-        self.targets: tuple[Target, ...] = _ordered(targets)
+        self.targets: tuple[Target[R], ...] = _ordered(targets)
         policy = chain_policy(
             "FallbackManager",
             on=on,
@@ -202,7 +236,9 @@ class FallbackManager(Generic[R]):
             raise TypeError(message)
         return await run_for_outcome(self._compiled.plan, self._compiled.run, args, kwargs)
 
-    async def run_with(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[R]:
+    async def run_with(
+        self, call: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
+    ) -> Outcome[T]:
         """Ask by `call(target.name, *args, **kwargs)`, for targets that are only names."""
         kind_to_call(call, "run_with(call)")
         if self.targets[0].call is not None:
@@ -212,7 +248,7 @@ class FallbackManager(Generic[R]):
 
     async def call_with_fallback(
         self,
-        call: Callable[[str, Any], Any],
+        call: Callable[[str, Any], Awaitable[Any]],
         data: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
         """Ask by `call(name, data)`; return `{"result", "model", "fallback"}`.
@@ -283,7 +319,13 @@ class _FunctionManager(FallbackManager[Any]):
             self._compiled.plan, self._compiled.run, (*self._bound, *args), kwargs
         )
 
-    async def run_with(self, _: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome[Any]:  # noqa: ARG002
+    async def run_with(
+        self,
+        _: Callable[..., Awaitable[Any]],
+        /,
+        *args: Any,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Outcome[Any]:
         """Refuse: the function has its callables."""
         raise TypeError(f"{self.name} has callables of its own: use run(...)")
 
@@ -316,7 +358,7 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
 
 
-def _spec(target: Target) -> TargetSpec:
+def _spec(target: Target[Any]) -> TargetSpec:
     return TargetSpec(
         name=target.name,
         scopes=target.scopes,
@@ -326,7 +368,7 @@ def _spec(target: Target) -> TargetSpec:
 
 
 def _compile(
-    name: str, targets: Sequence[Target], chain: Chain, listeners: tuple[Listener, ...]
+    name: str, targets: Sequence[Target[Any]], chain: Chain, listeners: tuple[Listener, ...]
 ) -> Compiled:
     known = Targets()
     runs: list[Layer] = []
@@ -356,7 +398,7 @@ def _compile(
     return Compiled(plan, run, run, (chain,))
 
 
-def _asked(target: Target) -> Any:  # noqa: ANN401
+def _asked(target: Target[Any]) -> Any:  # noqa: ANN401
     return NamedLayer(target.name) if target.call is None else target.call
 
 
@@ -411,16 +453,18 @@ def _enabled(enabled: object) -> Any:  # noqa: ANN401
     return enabled
 
 
-def _named(call: Any, names: Sequence[str]) -> Target:  # noqa: ANN401
+def _named(call: Any, names: Sequence[str]) -> Target[Any]:  # noqa: ANN401
     kind_to_call(call, "FallbackManager(targets)")
     return Target(unique(name_of(call), names), call)
 
 
-def _ordered(targets: object) -> tuple[Target, ...]:
-    made: list[Target] = []
+def _ordered(targets: object) -> tuple[Target[Any], ...]:
+    made: list[Target[Any]] = []
     names: list[str] = []
     for given in listed(targets, "FallbackManager(targets)", "Targets or async functions"):
-        target = given if isinstance(given, Target) else _named(given, names)
+        # Not `isinstance`: pyright would take it for a target of something unknown.
+        is_target = issubclass(type(given), Target)
+        target: Target[Any] = given if is_target else _named(given, names)
         if target.name in names:
             raise ValueError(
                 f"FallbackManager(targets) has {target.name!r} twice: names tell targets apart"

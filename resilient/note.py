@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("call_with_fallback", "FallbackManager", "ModelConfig")
 
 
-class ModelConfig(Target):
+class ModelConfig(Target[Any]):
     """A frozen target without a callable: a model's name and how to ask it.
 
     `retry_count` is the number of *attempts*, as it was in the note.
@@ -34,7 +34,7 @@ class ModelConfig(Target):
 
 
 async def call_with_fallback(
-    models: Sequence[Target],
+    models: Sequence[Target[Any]],
     call: Callable[[str, Any], Awaitable[Any]],
     data: Any,  # noqa: ANN401
 ) -> dict[str, Any]:

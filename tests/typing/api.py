@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, assert_type
 
@@ -147,7 +148,20 @@ async def with_another_signature(url: str) -> bytes:
     return url.encode()
 
 
-# methods
+# methods and other callables
+
+
+async def only_a_url(url: str) -> bytes:
+    return url.encode()
+
+
+class Asker:
+    async def __call__(self, url: str) -> bytes:
+        return url.encode()
+
+
+asker = retry(attempts=2)(Asker())
+part = retry(functools.partial(bare, size=2))
 
 
 class Client:
@@ -174,6 +188,34 @@ class Client:
     async def through_a_stack(self, url: str) -> bytes:
         return url.encode()
 
+    @retry
+    @staticmethod
+    async def above_static(url: str) -> bytes:
+        return url.encode()
+
+    @retry(attempts=2)
+    @classmethod
+    async def above_class(cls, url: str) -> bytes:
+        return url.encode()
+
+    async def other(self, url: str) -> bytes:
+        return url.encode()
+
+    @fallback(to=[other])
+    @timeout(8)
+    async def falls_back(self, url: str) -> bytes:
+        return url.encode()
+
+    @staticmethod
+    @fallback(to=[only_a_url])
+    async def static_falls_back(url: str) -> bytes:
+        return url.encode()
+
+    @fallback(degrade=value(b""))
+    @classmethod
+    async def degrades(cls, url: str) -> bytes:
+        return url.encode()
+
 
 async def methods(client: Client) -> None:
     assert_type(await client.method("u"), bytes)
@@ -182,6 +224,13 @@ async def methods(client: Client) -> None:
     assert_type(await Client.static("u"), bytes)
     assert_type(await client.of_the_class("u"), bytes)
     assert_type(await client.through_a_stack("u"), bytes)
+    assert_type(await client.above_static("u"), bytes)
+    assert_type(await Client.above_class("u"), bytes)
+    assert_type(await client.falls_back("u"), bytes)
+    assert_type(await client.static_falls_back("u"), bytes)
+    assert_type(await Client.degrades("u"), bytes)
+    assert_type(await asker("u"), bytes)
+    assert_type(await part("u"), bytes)
     bound: Callable[[str], Coroutine[Any, Any, bytes]] = client.method
     assert_type(await bound("u"), bytes)
 
@@ -201,11 +250,10 @@ async def block() -> bytes | None:
 
 
 async def managers() -> None:
-    manager = FallbackManager[bytes](
+    manager = FallbackManager(
         [
             Target("first", bare, timeout=8, attempts=2, scopes={"host": "a"}, classify=classify),
             Target("second", replica, policies=stack(retry(), timeout(8)), enabled=lambda: True),
-            replica,
         ],
         deadline=60,
         reserve=5,
@@ -214,6 +262,7 @@ async def managers() -> None:
         raises="last",
         listeners=[Heard()],
     )
+    assert_type(manager, FallbackManager[bytes])
     outcome = await manager.run("u")
     assert_type(outcome.value, bytes)
     assert_type(outcome.target, str | None)
@@ -228,6 +277,12 @@ async def managers() -> None:
         return model
 
     assert_type(await call_with_fallback(models, ask, "data"), dict[str, Any])
+    named = FallbackManager(models)
+    assert_type(await named.run_with(ask, "data"), Outcome[str])
+    assert_type(await named.call_with_fallback(ask, "data"), dict[str, Any])
+    assert_type((await FallbackManager([bare, replica]).run("u")).value, bytes)
+    mixed = FallbackManager[bytes]([Target("first", bare), replica])
+    assert_type((await mixed.run("u")).value, bytes)
     behind = await manager_of(stacked).run("u")
     assert_type(behind.fallback_used, bool)
 

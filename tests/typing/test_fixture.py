@@ -4,6 +4,7 @@ The file uses every public name as a user would. A line on which a checker
 must complain says so: `# E: mypy[arg-type] pyright[reportArgumentType]`.
 Both directions count: an expected error that is missing, and any other. The
 checkers come with the `lint` extra; without them there is nothing to run.
+`ty` is compared too where it is installed: it calls all three by one name.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ API = Path(__file__).with_name("api.py")
 ROOT = API.parents[2]
 EXPECTED = re.compile(r"# E: (?P<errors>.+)$")
 ERROR = re.compile(r"(?P<checker>\w+)\[(?P<code>[\w-]+)\]")
+TY = re.compile(r"^(?P<file>[^:]+):(?P<line>\d+):\d+: error\[(?P<code>[\w-]+)\]", re.MULTILINE)
 MYPY = re.compile(r"^(?P<file>[^:]+):(?P<line>\d+): error: .*\[(?P<code>[\w-]+)\]$", re.MULTILINE)
 
 
 def expected(checker: str, source: str) -> set[tuple[int, str]]:
+    if checker == "ty":
+        lines = enumerate(source.splitlines(), 1)
+        return {
+            (number, "invalid-argument-type") for number, line in lines if EXPECTED.search(line)
+        }
     return {
         (number, error["code"])
         for number, line in enumerate(source.splitlines(), 1)
@@ -51,6 +58,13 @@ def pyright() -> set[tuple[int, str]]:
     }
 
 
+def ty() -> set[tuple[int, str]]:
+    told = output("ty", "check", "--python", sys.executable, "--output-format", "concise")
+    found = list(TY.finditer(told))
+    assert "diagnostic" in told or "All checks passed" in told, told
+    return {(int(e["line"]), e["code"]) for e in found if Path(e["file"]).name == API.name}
+
+
 def output(checker: str, *options: str) -> str:
     command = [sys.executable, "-m", checker, *options, str(API)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -59,7 +73,7 @@ def output(checker: str, *options: str) -> str:
 
 
 @pytest.mark.timeout(300)  # a checker that starts cold reads the whole standard library
-@pytest.mark.parametrize("checker", [mypy, pyright], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("checker", [mypy, pyright, ty], ids=lambda one: one.__name__)
 def test_a_checker_complains_exactly_where_it_should(checker):
     """A type checker reports the errors that the file expects, and no others."""
     name = checker.__name__
@@ -73,3 +87,4 @@ def test_expectations_are_read_from_comments():
     source = "x = 1\nf(x)  # E: mypy[arg-type] pyright[reportArgumentType]\ng()  # E: mypy[misc]\n"
     assert expected("mypy", source) == {(2, "arg-type"), (3, "misc")}
     assert expected("pyright", source) == {(2, "reportArgumentType")}
+    assert expected("ty", source) == {(2, "invalid-argument-type"), (3, "invalid-argument-type")}

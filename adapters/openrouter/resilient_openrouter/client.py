@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ("is_loopback", "ModelManager", "OpenRouter")
 
-Model: TypeAlias = str | Target | Callable[..., Awaitable[Any]]
+Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any]]
 """What a chain can ask: a model's name, a `Target`, or a plain async function."""
 
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -140,7 +140,7 @@ class OpenRouter:
         priority: float = 0,
         classify: Classify | None = None,
         enabled: bool | Callable[[], bool] = True,
-    ) -> Target:
+    ) -> Target[Reply]:
         """Make a model something that a chain can ask.
 
         `params` are fields of every request to it. `timeout` is for each
@@ -226,11 +226,11 @@ class OpenRouter:
         timeout: Seconds | _Default | None,
         attempts: int | _Default | None,
         fields: Mapping[str, Any],
-    ) -> Target:
+    ) -> Target[Any]:
         if isinstance(model, str):
             return self.target(model, fields, timeout=timeout, attempts=attempts)
         if isinstance(model, Target):
-            return model
+            return model  # pyright: ignore[reportUnknownVariableType]
         if not callable(model):
             raise TypeError(
                 "manager(*models) takes names of models, Targets and async functions,"
