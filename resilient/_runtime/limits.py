@@ -61,8 +61,8 @@ class Limit:
     """Those that expired while it was unwinding."""
     before: Limit | None
     """The one that was unwinding when it was sent all the same."""
-    grace: asyncio.TimerHandle | None
-    """Ends its patience with the one that it waits for."""
+    grace: asyncio.TimerHandle
+    """Ends its patience with the one that it waits for, if it has to."""
     asked: int
     """How many cancellations its task had been asked for when it was sent, its own included."""
 
@@ -76,7 +76,7 @@ class Limit:
     def expire(self) -> None:
         """Prepare to be sent or to wait."""
         self.waiting = []
-        self.before = self.grace = None
+        self.before = None
 
 
 class Table:
@@ -96,10 +96,9 @@ class Table:
         self.context = Context()
 
     def arm(self, limit: Limit) -> None:
-        """Wait for the deadline of `limit`, which is the latest of this table."""
+        """Wait for the deadline of `limit`; for a table whose timer does not run."""
         self.armed[limit] = None
-        if self.handle is None:
-            self._wait_for(limit)
+        self._wait_for(limit)
 
     def leave(self, limit: Limit, error: BaseException | None) -> bool:
         """Leave the scope of `limit` with `error`; tell whether this is its `TimedOut`."""
@@ -107,9 +106,8 @@ class Table:
         if state == ARMED:
             del self.armed[limit]
             return False
-        if limit.grace is not None:
-            limit.grace.cancel()
         if state == DEFERRED:
+            limit.grace.cancel()
             return False
         # Taken back whatever happens next: following awaits must work.
         others = limit.task.uncancel() > limit.cancelling
@@ -148,13 +146,7 @@ class Table:
             return
         limit.state = DEFERRED
         unwinding.waiting.append(limit)
-        limit.grace = self.loop.call_later(
-            CLEANUP_GRACE, self._lose_patience, limit, context=self.context
-        )
-
-    def _lose_patience(self, limit: Limit) -> None:
-        if limit.state == DEFERRED:
-            self._send(limit)
+        limit.grace = self.loop.call_later(CLEANUP_GRACE, self._send, limit, context=self.context)
 
     def _send(self, limit: Limit) -> None:
         in_flight = self.runtime.in_flight
@@ -177,9 +169,7 @@ class Table:
                 in_flight[limit.task] = before
         for other in limit.waiting:
             if other.state == DEFERRED and not self.loop.is_closed():
-                if other.grace is not None:
-                    other.grace.cancel()
-                    other.grace = None
+                other.grace.cancel()
                 # Not at once: code that leaves now and asks for the time left
                 # finds none, and needs no cancellation.
                 self.loop.call_soon(self._strike_again, other, context=self.context)

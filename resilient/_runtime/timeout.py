@@ -79,8 +79,6 @@ async def within(
     """Run `inner` within `seconds` that only this call knows: with a timer of its own."""
     outer = call.limit
     deadline = call.resumed + seconds
-    if deadline >= outer:
-        return await inner(call, args, kwargs)
     if call.task is None:
         return await _limited_on_trio(call, deadline, seconds, name, inner, args, kwargs)
     table = Table(call.runtime, seconds)

@@ -170,6 +170,15 @@ def test_a_forked_child_draws_other_numbers():
         assert float(answer.read()) != process_random.random()
 
 
+def test_seeding_anew_draws_other_numbers():
+    """What a forked child does draws numbers that no seed of the parent predicts."""
+    process_random.seed(7)
+    expected = process_random.random()
+    process_random.seed(7)
+    clock._reseed()
+    assert process_random.random() != expected
+
+
 # A Clock that misbehaves: nothing crashes, nothing spins, no wait is negative.
 
 

@@ -126,6 +126,59 @@ def test_code_that_blocks_is_cancelled_at_its_next_wait(backend):
 
 
 @both
+def test_nobody_else_is_asked_after_code_that_blocked_past_the_limit(backend):
+    """A target that blocks past the limit around its chain and fails is the last that is asked."""
+    asked = []
+
+    async def blocks():
+        await anyio.sleep(1)
+        leap(5)
+        raise ConnectionError
+
+    async def other():
+        asked.append(now())
+
+    async def main():
+        with pytest.raises(TimedOut):
+            await stack(timeout(2), fallback(to=[other]))(blocks)()
+        return now(), leftovers()
+
+    assert virtual_time(main, backend=backend) == (6, [])
+    assert asked == []
+
+
+@both
+def test_a_limit_around_another_task_does_not_hold_this_one_up(backend):
+    """A shielded child that outlives the limit of the call it began in goes on."""
+    asked = []
+
+    async def other():
+        asked.append(now())
+
+    async def child():
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)
+            await fallback(to=[other])(fails)()
+
+    async def fails():
+        leap(5)
+        raise ConnectionError
+
+    @timeout(2)
+    async def parent():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+
+    async def main():
+        with suppress(TimedOut):  # on trio nothing was cancelled, and it is merely late
+            await parent()
+        return now(), leftovers()
+
+    assert virtual_time(main, backend=backend) == (6, [])
+    assert asked == [6]
+
+
+@both
 def test_afterwards_the_caller_is_clean(backend):
     """After a timeout, awaits of the caller work, and nothing strikes again."""
 
