@@ -1,0 +1,169 @@
+"""A `Pipeline` as a value: what it shows, what `standard` makes, and calls without decorating."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+
+import pytest
+
+from resilient import (
+    FallbackManager,
+    Outcome,
+    Target,
+    explain,
+    fallback,
+    manager_of,
+    pipeline_of,
+    retry,
+    stack,
+    standard,
+    timeout,
+    value,
+)
+from resilient.testing import Log, virtual_time
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+async def ask(question: str) -> str:
+    """Answer."""
+    return question.upper()
+
+
+async def asynchronous(*args):
+    """Stand where a plain function is asked."""
+
+
+class TestAsAValue:
+    def test_it_shows_its_kinds(self):
+        """The `repr` names the policies, outermost first."""
+        assert repr(stack(timeout(9), retry(), name="llm")) == "<Pipeline llm(timeout, retry)>"
+
+    def test_a_target_is_its_own_copy(self):
+        """Nothing of a target can change, so a deep copy of what holds one holds the same."""
+        target = Target("a", ask, scopes={"host": "h"})
+        assert copy.deepcopy([target])[0] is target
+
+    def test_a_guard_reduces_to_its_name(self):
+        """What asks a guarded function how to pickle it hears its name, as of any function."""
+        guarded = retry(ask)
+        assert guarded.__reduce__() == guarded.__reduce_ex__(2) == "ask"
+
+    def test_the_object_of_a_static_method_is_explained_as_well(self):
+        """A `staticmethod` or `classmethod` object is what it holds."""
+        made = fallback(degrade=value("sorry"))(staticmethod(ask))
+        assert explain(made).splitlines()[0] == "ask: 1 policy, outermost first"
+        assert pipeline_of(made).policies[0].kind == "fallback"
+        assert manager_of(made).targets[0].name == "ask"
+
+    def test_an_endless_chain_of_wrappers_ends(self):
+        """`explain` looks through foreign wrappers, and not for ever."""
+
+        async def wrapper(): ...
+
+        wrapper.__wrapped__ = wrapper
+        assert "guarded itself" not in explain(retry(wrapper))
+
+    def test_a_target_that_is_guarded_is_explained_as_such(self):
+        """The table of a manager names a function with policies of its own."""
+        guarded = retry(attempts=2)(ask)
+        manager = FallbackManager([Target("plain", guarded), Target("limited", guarded, timeout=3)])
+        _, plain, limited, _ = explain(manager).splitlines()
+        assert plain.split(maxsplit=1) == ["plain", "then ask, which is guarded itself"]
+        assert limited.endswith("; then ask, which is guarded itself")
+        assert "no policies of its own" not in explain(manager)
+
+
+class TestCalling:
+    @BACKENDS
+    def test_call_and_run_need_no_decorator(self, backend):
+        """`call` returns the value and `run` the outcome, with the caller's arguments."""
+        llm = stack(timeout(9), retry(attempts=2, backoff=[1]), name="llm")
+        log = Log()
+        scripted = log.scripted("x. x.")
+
+        async def main():
+            return (
+                await llm.call(ask, "why?"),
+                await llm.call(scripted),
+                await llm.run(scripted),
+            )
+
+        answer, value_, outcome = virtual_time(main, backend=backend, check_leftovers=True)
+        assert answer == "WHY?"
+        assert value_ is log.calls[1].value
+        assert isinstance(outcome, Outcome)
+        assert (len(outcome.attempts), outcome.elapsed) == (2, 1)
+
+    @BACKENDS
+    def test_a_partial_can_be_called(self, backend):
+        """What is called need not be a function."""
+        llm = stack(retry())
+        call = functools.partial(llm.call, functools.partial(ask, "why?"))
+        assert virtual_time(call, backend=backend) == "WHY?"
+
+
+class TestStandard:
+    @pytest.mark.parametrize("limit", [5, 10, 0.5])
+    def test_a_short_timeout_alone_warns_of_nothing(self, limit):
+        """An attempt limit that nobody wrote gives way to a timeout that is not longer."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            made = standard("prices", timeout=limit)
+        assert [policy.kind for policy in made.policies] == ["timeout", "retry"]
+
+    def test_a_long_timeout_keeps_the_attempt_limit(self):
+        """With more than 10 s for everything each attempt has at most 10 s."""
+        made = standard("prices", timeout=10.5)
+        assert [policy.kind for policy in made.policies] == ["timeout", "retry", "timeout"]
+
+    def test_limits_are_left_out(self):
+        """`None` leaves a limit out."""
+        made = standard("prices", timeout=None, attempt_timeout=None)
+        assert [policy.kind for policy in made.policies] == ["retry"]
+
+    @pytest.mark.parametrize("to", [None, 0, "", False], ids=repr)
+    def test_a_wrong_list_is_refused_also_where_it_is_falsy(self, to):
+        """A `to` that is no list is no empty list."""
+        with pytest.raises(TypeError, match=r"^standard\(to=\) must be a list of async functions"):
+            standard("prices", to=to)
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (lambda: retry(classify=asynchronous), r"retry\(classify=\)"),
+        (lambda: Target("a", ask, classify=asynchronous), r"Target\(classify=\)"),
+        (lambda: Target("a", ask, enabled=asynchronous), r"Target\(enabled=\)"),
+    ],
+    ids=["retry", "target", "enabled"],
+)
+def test_an_async_function_that_decides_is_refused(make, option):
+    """Where a plain function decides, an async one would always say yes."""
+    with pytest.raises(TypeError, match=rf"^{option} must be .*, not the async asynchronous$"):
+        make()
+
+
+def test_a_refusal_shows_nothing_of_what_it_was_given():
+    """A wrong argument is named by its kind, and its own text is not asked for."""
+
+    class Telling:
+        """Something that tells a secret, or fails to."""
+
+        def __repr__(self):
+            raise ValueError("secret")
+
+    for wrong in (
+        lambda: retry(Telling()),
+        lambda: stack(Telling()),
+        lambda: fallback(to=[Telling()]),
+        lambda: fallback(degrade=Telling()),
+        lambda: FallbackManager([Telling()]),
+        lambda: FallbackManager([Target("a", ask)], routes=Telling()),
+        lambda: Target("a", Telling()),
+        lambda: Target("a", ask, policies=Telling()),
+    ):
+        with pytest.raises(TypeError, match="Telling"):
+            wrong()
