@@ -186,6 +186,8 @@ _REASONS = {
 
 
 def _why_skipped(reason: str, scope: str | None) -> str:
+    if scope == "request":
+        return "the request itself is at fault"
     if reason == "scope_condemned":
         return f"its {scope} is condemned"
     return _REASONS.get(reason, reason)

@@ -101,7 +101,10 @@ class FallbackPolicy:
         target = self.targets[index]
         found: dict[tuple[str, str], float] = {}
         hint = fault.retry_after
-        if hint is not None and (fault.health == "cooldown" or hint > self.switch_after):
+        # A hint on an error that no wait would cure says nothing about when to ask again.
+        asked = fault.health in {"cooldown", "trip"}
+        rests = asked or (fault.retryable and (hint or 0) > self.switch_after)
+        if hint is not None and rests:
             found["target", target.name] = hint
         if fault.health == "trip":
             scope = fault.scope

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Call
 
+    Clock = Callable[[], float]
+
 
 class LastResort(Protocol):
     """What `degrade=` takes: a value to answer with when nobody else did."""
@@ -81,6 +83,7 @@ class Chain:
         "blocked",
         "bugs",
         "classify",
+        "clock",
         "failed",
         "group",
         "last_errors",
@@ -108,6 +111,8 @@ class Chain:
         # The index of each target in the whole pipeline, where chains may nest.
         self.places: Sequence[int] = range(size)
         self.blocked: dict[tuple[str, str], float] = {}
+        # Whose instants they are: that of the last call which blocked something.
+        self.clock: Clock | None = None
         self.answered = [0] * size
         self.failed = [0] * size
         self.skipped = [0] * size
@@ -148,19 +153,29 @@ class Chain:
         """Return `skips` with the indices that the targets have in the whole pipeline."""
         return tuple(replace(skip, target_index=self.places[skip.target_index]) for skip in skips)
 
-    def learn(self, index: int, error: Exception, fault: Fault | None, now: float) -> None:
+    def learn(
+        self, index: int, error: Exception, fault: Fault | None, now: float, clock: Clock
+    ) -> None:
         """Remember for later calls what this failure says about the target."""
         count(self.failed, index)
         self.last_errors[index] = error_type(error)
         news = self.policy.blocks(index, fault)
         if news:
             with self.lock:
+                self._measure_by(clock)
                 for key, seconds in news.items():
                     self.blocked[key] = max(self.blocked.get(key, now), now + seconds)
 
-    def expire(self, now: float) -> None:
+    def _measure_by(self, clock: Clock) -> None:
+        """Forget instants of another clock: a run in virtual time is a world of its own."""
+        if self.clock is not clock:
+            self.clock = clock
+            self.blocked.clear()
+
+    def expire(self, now: float, clock: Clock) -> None:
         """Forget what is blocked no longer."""
         with self.lock:
+            self._measure_by(clock)
             for key in [key for key, until in self.blocked.items() if until <= now]:
                 del self.blocked[key]
 
@@ -256,7 +271,7 @@ def _advance(call: Call, chain: Chain, end: float) -> int | None:
     cursor = chain.cursor(call)
     now = call.runtime.clock()
     if chain.blocked:
-        chain.expire(now)
+        chain.expire(now, call.runtime.clock)
     known = len(cursor.skipped)
     index = cursor.advance(now, chain.blocked, end - now)
     for skip in chain.placed(cursor.skipped[known:]):
@@ -285,7 +300,7 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
         hint = error.retry_after
         count(chain.skipped, index)
     else:
-        chain.learn(index, error, fault, now)
+        chain.learn(index, error, fault, now, call.runtime.clock)
     if fault is not None and fault.retry_after is not None:
         hint = fault.retry_after
         call.hint_source = call.hint_source or fault.source

@@ -184,6 +184,7 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
         run: RetryRun | None = None
         last: Exception | None = None
         surfaces: Exception | None = None
+        refused: str | None = None
         try:
             while True:
                 try:
@@ -196,11 +197,13 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
                     step = retrying.after_error(call, run, error)
                     if isinstance(step, Stop):
                         if last is None or not isinstance(error, Rejected):
-                            retrying.note(call, run, step, error, None)
+                            retrying.note(call, run, step, error, refused)
                             raise
                         retrying.note(call, run, step, last, f"then {error}")
                         surfaces = last
-                    elif not isinstance(error, Rejected):
+                    elif isinstance(error, Rejected):
+                        refused = f"meanwhile {error}"
+                    else:
                         last = error
                 else:
                     answer = False if judge is None else judge.decide(value)

@@ -56,6 +56,7 @@ def test_X02_a_refusal_that_on_names_is_waited_for_like_any_hint():
     policy = retry(attempts=3, on=(ConnectionError, Rejected), backoff=NOW)
     runs = Tester(policy).run([Fail(ConnectionError), refusal(30), Fail(ConnectionError)])
     runs.asserts(tries=3, calls=3, error=ConnectionError, from_call=3, elapsed=30, waits=[0, 30])
+    assert all('circuit "x" is open' in run.error.__notes__[0] for run in runs)
     recovers = Tester(policy).run([Fail(ConnectionError), refusal(30), Ok()])
     recovers.asserts(tries=3, calls=3, from_call=3, elapsed=30)
 

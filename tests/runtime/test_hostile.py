@@ -16,6 +16,7 @@ import pytest
 from resilient import (
     AllTargetsFailed,
     FallbackManager,
+    Fault,
     Rejected,
     RetryBudget,
     Target,
@@ -123,6 +124,51 @@ def test_closing_a_bad_answer_counts_against_the_deadline_of_the_chain(backend):
 
     assert virtual_time(main, backend=backend, check_leftovers=True) == 1
     assert manager.bound.seconds == 1
+
+
+def asks_for_rest(*, retryable, health="failure"):
+    """Return a classifier whose hint is a day."""
+    return lambda _: Fault(retryable, retry_after=86000, health=health)
+
+
+@BACKENDS
+def test_a_hint_on_an_error_that_no_wait_cures_lets_nobody_rest(backend):
+    """A permanent error with `Retry-After` does not shut the target for later calls."""
+    calls = []
+
+    async def fails():
+        calls.append(1)
+        raise LookupError
+
+    target = Target("a", fails, classify=asks_for_rest(retryable=False, health="neutral"))
+    manager = FallbackManager([target], degrade=value(None))
+
+    async def main():
+        await manager.run()
+        await manager.run()
+
+    virtual_time(main, backend=backend, check_leftovers=True)
+    assert len(calls) == 2
+
+
+def test_a_rest_of_one_clock_means_nothing_to_another():
+    """What rests in a run of virtual time is asked in the next run."""
+    calls = []
+
+    async def fails():
+        calls.append(1)
+        raise LookupError
+
+    target = Target("a", fails, classify=asks_for_rest(retryable=False, health="cooldown"))
+    manager = FallbackManager([target], degrade=value(None))
+
+    async def main():
+        await manager.run()
+        await manager.run()
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        virtual_time(main, backend=backend, check_leftovers=True)
+    assert len(calls) == 3
 
 
 def test_a_bound_promises_nothing_of_what_no_limit_covers():
