@@ -136,11 +136,11 @@ _here: ContextVar[dict[str, _Shared] | None] = ContextVar("resilient_budgets", d
 
 def _shared(asked: RetryBudget) -> _Shared:
     here = _here.get()
-    registry = _process if here is None else here
-    found = registry.get(asked.name)
+    names = _process if here is None else here
+    found = names.get(asked.name)
     if found is None:
         # Two threads may get here together: `setdefault` lets one of them win.
-        found = registry.setdefault(asked.name, _Shared(asked))
+        found = names.setdefault(asked.name, _Shared(asked))
     if found.options is not asked and found.options != asked:
         raise ValueError(
             f'budget "{asked.name}" has {_options(found.options)} already, not {_options(asked)}: '
