@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome
     from resilient._core.retry import Classify
-    from resilient._runtime.fallback import LastResort
+    from resilient._runtime.chain import LastResort
     from resilient._runtime.listeners import Listener
     from resilient.typing import AsyncFunction, OnError, OnResult
 

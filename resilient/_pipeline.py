@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from resilient._policies import Policy
     from resilient._runtime.attempt import Layer
-    from resilient._runtime.fallback import Chain
+    from resilient._runtime.chain import Chain
     from resilient._runtime.listeners import Listener
 
 

@@ -17,7 +17,8 @@ from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
 from resilient._kinds import makes_coroutines, name_of
 from resilient._runtime.attempt import NamedLayer, target_layer
-from resilient._runtime.fallback import Chain, fallback_layer
+from resilient._runtime.chain import Chain
+from resilient._runtime.fallback import fallback_layer
 from resilient._runtime.retry import Retrying, retry_layer
 from resilient._runtime.timeout import timeout_layer
 

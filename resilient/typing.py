@@ -10,7 +10,7 @@ from resilient._core.backoff import Backoff
 from resilient._core.faults import Fault
 from resilient._publish import publish
 from resilient._runtime.call import Call
-from resilient._runtime.fallback import LastResort, TargetHealth
+from resilient._runtime.chain import LastResort, TargetHealth
 from resilient._runtime.listeners import Listener
 
 __all__ = (
