@@ -34,11 +34,11 @@ from resilient._kinds import kind_to_call, name_of
 from resilient._pipeline import Compiled, bound_of, bound_of_function, build, row
 from resilient._policies import Place, Targets, chain_bound, unique
 from resilient._runtime.attempt import NamedLayer
-from resilient._runtime.call import Plan
 from resilient._runtime.chain import Chain, LastResort, TargetHealth
 from resilient._runtime.clock import now
 from resilient._runtime.entry import run_for_outcome
 from resilient._runtime.fallback import fallback_layer
+from resilient._runtime.plan import Plan
 from resilient.errors import AllTargetsFailed
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from resilient._core.bound import Bound
 from resilient._guard import guard_in, inside
 from resilient._kinds import name_of
 from resilient._policies import Fallback, Place, Targets, as_layer
-from resilient._runtime.call import Plan
 from resilient._runtime.entry import entry
+from resilient._runtime.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -78,6 +78,7 @@ def _is_listed(given: object) -> bool:
 
 
 def last_resort(degrade: object, option: str) -> None:
+    """Refuse what cannot be a last resort."""
     if degrade is not None and not callable(getattr(degrade, "produce", None)):
         raise TypeError(f"{option} must be value(...), not {shown(degrade)}: write value(x)")
 

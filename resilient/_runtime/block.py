@@ -16,9 +16,10 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from resilient._core.retry import RetryRun, Wait
-from resilient._runtime.call import Call, Plan, current
+from resilient._runtime.call import Call, current
 from resilient._runtime.entry import leave
 from resilient._runtime.pause import pause
+from resilient._runtime.plan import Plan
 from resilient._runtime.retry import Retrying, deposit
 from resilient.errors import Rejected
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from resilient._runtime.attempt import Layer
-    from resilient._runtime.call import Plan
+    from resilient._runtime.plan import Plan
 
 
 def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:

@@ -136,7 +136,7 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
         chain.learn(index, error, fault, now, call.runtime.clock)
     if fault is not None and fault.retry_after is not None:
         hint = fault.retry_after
-        call.hint_source = call.hint_source or fault.source
+        call.hinted(fault.source)
     cursor.failed(index, error, fault, covered=covered, rejected=rejected, retry_after=hint)
     goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor)
     # An error that a chain around this one may still answer for has not left the call.

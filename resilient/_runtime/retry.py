@@ -21,10 +21,10 @@ from resilient._core.faults import fault_of
 from resilient._core.names import class_name
 from resilient._core.retry import RetryRun, Stop, Wait, give_up_note
 from resilient._runtime.attempt import NotAwaitableError
-from resilient._runtime.call import scopes_left
 from resilient._runtime.listeners import once
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import discard, pause
+from resilient._runtime.scopes import scopes_left
 from resilient.errors import Rejected
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Retrying:
         if isinstance(error, Rejected):
             hint = error.retry_after
         if fault is not None and fault.retry_after is not None:
-            call.hint_source = fault.source
+            call.hinted(fault.source)
         now = call.runtime.clock()
         patience = inf
         if self.chain is not None:

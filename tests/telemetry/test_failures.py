@@ -26,8 +26,9 @@ from resilient import (
     value,
 )
 from resilient._core.names import error_type
-from resilient._runtime.call import Call, Plan
+from resilient._runtime.call import Call
 from resilient._runtime.listeners import process
+from resilient._runtime.plan import Plan
 from resilient.events import CallRejected, CallStarted
 from resilient.telemetry import annotate, names
 from resilient.testing import virtual_time
