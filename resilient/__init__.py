@@ -11,20 +11,13 @@ from resilient._core.conditions import not_a_bug
 from resilient._core.faults import Fault
 from resilient._core.outcome import Attempt, Outcome
 from resilient._core.transient import transient, unsent
-from resilient._decorators import (
-    Pipeline,
-    explain,
-    fallback,
-    pipeline_of,
-    retry,
-    stack,
-    standard,
-    timeout,
-)
-from resilient._manager import FallbackManager, Target, manager_of
+from resilient._decorators import fallback, retry, standard, timeout
+from resilient._manager import FallbackManager, manager_of
 from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.call import current_call, remaining
+from resilient._stack import Pipeline, explain, pipeline_of, stack
+from resilient._target import Target
 from resilient._value import value
 from resilient.errors import (
     AllTargetsFailed,

@@ -1,153 +1,41 @@
-"""What users write: `retry`, `timeout`, `fallback`, `stack`, `standard`.
+"""What users write: `retry`, `timeout`, `fallback`, and `standard`, their good order.
 
-Each returns a `Pipeline`: a decorator, a part of a stack, a caller of
-functions that cannot be decorated. Options are checked here, once; what a
-policy does stands in `_core`.
+Each returns a `Pipeline`: a decorator, and a part of a stack. Options are
+checked here, once; what a policy does stands in `_core`.
 """
 
 from __future__ import annotations
 
-import types
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
 from resilient._core import options
 from resilient._core.backoff import backoff_of, exponential
-from resilient._core.chain_options import chain_policy, last_resort, listed
+from resilient._core.chain_options import chain_policy, last_resort
 from resilient._core.conditions import condition, result_condition
 from resilient._core.options import shown
 from resilient._core.retry import RetryPolicy
 from resilient._core.transient import transient
-from resilient._guard import Guard, Inside, inside
-from resilient._kinds import is_coroutine_function, kind_to_call, kind_to_decorate, name_of
-from resilient._lints import lint
-from resilient._pipeline import Composition, bound_of_function, explain_guarded
-from resilient._policies import Fallback, Policy, Retry, Timeout
-from resilient._runtime.block import Block
+from resilient._kinds import function_or_none, functions_to_call
+from resilient._pipeline import bound_of_function
+from resilient._policies import Fallback, Retry, Timeout
 from resilient._runtime.budgets import RetryBudget
-from resilient._runtime.entry import run_for_outcome
+from resilient._stack import FallbackPipeline, Pipeline, RetryPipeline, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from resilient._core.backoff import Backoff
     from resilient._core.fallback import Raises
     from resilient._core.options import Seconds
-    from resilient._core.outcome import Outcome
     from resilient._core.retry import Classify
     from resilient._runtime.chain import LastResort
-    from resilient._runtime.listeners import Listener
     from resilient.typing import AsyncFunction, OnError, OnResult
 
 F = TypeVar("F", bound="AsyncFunction")
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-
-class Pipeline(Composition):
-    """Policies in order, outermost first: a decorator, and a way to call without decorating.
-
-    >>> llm = stack(timeout(30), retry(attempts=4), timeout(8), name="llm")
-    >>> [policy.kind for policy in llm.policies]
-    ['timeout', 'retry', 'timeout']
-    """
-
-    def __call__(self, fn: F, /) -> F:
-        """Guard `fn`; policies that it has already stay inside these."""
-        return cast("F", decorate(fn, self))
-
-    async def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call `fn` through these policies, without decorating it."""
-        kind_to_call(fn, "call(fn)")
-        compiled = self.compile(fn)
-        return cast("R", await compiled.call(*args, **kwargs))
-
-    async def run(
-        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Outcome[R]:
-        """Call `fn` through these policies; return its value and how it came about."""
-        kind_to_call(fn, "run(fn)")
-        compiled = self.compile(fn)
-        return await run_for_outcome(compiled.plan, compiled.run, args, kwargs)
-
-    def __repr__(self) -> str:
-        """Show the kinds, outermost first."""
-        kinds = ", ".join(policy.kind for policy in self.policies)
-        return f"<Pipeline {self.name or ''}({kinds})>"
-
-
-class RetryPipeline(Pipeline):
-    """What `retry` returns: also the block form, `async for attempt in retry():`."""
-
-    def __aiter__(self) -> Block:
-        """Begin a block whose body is tried again."""
-        retry = cast("Retry", self.policies[0])
-        return Block(retry.policy, retry.budget)
-
-
-class FallbackPipeline(Pipeline, Generic[P, R_co]):
-    """What `fallback` returns: it decorates functions with the signature of its targets."""
-
-    def __call__(  # type: ignore[override]  # narrower on purpose: the targets' signature
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> Callable[P, Coroutine[Any, Any, R | R_co]]:
-        """Guard `fn`, which is the first target."""
-        guarded: Callable[P, Coroutine[Any, Any, R | R_co]] = decorate(fn, self)
-        return guarded
-
-
-def decorate(fn: Any, outer: Composition) -> Any:  # noqa: ANN401
-    """Put `outer` around `fn`: into one guard with the policies that `fn` has already."""
-    if isinstance(fn, staticmethod | classmethod):
-        method = cast("Any", fn)
-        return type(method)(decorate(method.__func__, outer))
-    found = inside(fn)
-    if found is None:
-        return _guard(fn, outer)
-    inner: Composition = found.pipeline
-    joined = Pipeline(
-        policies=(*outer.policies, *inner.policies),
-        name=outer.name or inner.name,
-        listeners=(*outer.listeners, *inner.listeners),
-    )
-    lint(joined.name or name_of(fn), outer.policies, inner.policies)
-    made = _guard(found.fn, joined)
-    return types.MethodType(made, fn.__self__) if isinstance(fn, types.MethodType) else made
-
-
-def _guard(fn: Any, composition: Composition) -> Guard:  # noqa: ANN401
-    kind_to_decorate(fn)
-    return Guard(Inside(composition.compile(fn), fn, composition))
-
-
-def stack(
-    *policies: Pipeline, name: str | None = None, listeners: Sequence[Listener] = ()
-) -> Pipeline:
-    """Stack policies, outermost first, into one `Pipeline`.
-
-    `name` is what spans, logs and `explain` call it (default: the function's
-    qualified name). `listeners` are told of every event of its calls.
-
-    >>> @stack(timeout(30), retry(attempts=4))
-    ... async def fetch(url: str) -> bytes: ...
-    >>> print(explain(fetch))
-    fetch: 2 policies, outermost first
-      timeout           30 s for everything inside
-      retry             4 attempts on transient errors; full jitter 0.1 s .. 20 s
-      bound             at most 4 calls and 30 s
-    """
-    parts: list[Policy] = []
-    told: list[Listener] = []
-    if name is not None:
-        options.text(name, "stack(name=)")
-    for policy in policies:
-        _policy(policy, "stack()")
-        lint(name or "stack", parts, policy.policies)
-        parts.extend(policy.policies)
-        told.extend(policy.listeners)
-    mine = listeners_of(listeners, "stack(listeners=)")
-    return Pipeline(policies=tuple(parts), name=name, listeners=(*mine, *told))
 
 
 @overload
@@ -315,7 +203,7 @@ def fallback(
     if targets:
         message = "fallback needs to= or degrade=: write @fallback(to=[other])"
         raise TypeError(message)
-    others = _functions(to, "fallback(to=)")
+    others = functions_to_call(to, "fallback(to=)")
     policy = chain_policy(
         "fallback",
         on=on,
@@ -364,7 +252,7 @@ def standard(
     """
     parts: list[Pipeline] = []
     options.whole(attempts, "standard(attempts=)")
-    others = _functions(to, "standard(to=)")
+    others = functions_to_call(to, "standard(to=)")
     if others or degrade is not None:
         last_resort(degrade, "standard(degrade=)")
         parts.append(fallback(to=others, degrade=cast("Any", degrade)))
@@ -390,80 +278,6 @@ def _bare(policy: Callable[..., Any], fn: Any) -> Any:  # noqa: ANN401
     return policy()(fn)
 
 
-def _policy(policy: object, option: str) -> None:
-    if not isinstance(policy, Pipeline):
-        written = getattr(policy, "__name__", None) or shown(policy)
-        message = f"{option} takes policies such as retry() or timeout(8), not {written}"
-        raise TypeError(message)
-
-
 def _budget(budget: object, option: str) -> None:
     if budget is not None and not isinstance(budget, RetryBudget):
         raise TypeError(f"{option} must be a RetryBudget, not {shown(budget)}")
-
-
-def _functions(to: Any, option: str) -> tuple[Callable[..., Any], ...]:  # noqa: ANN401
-    found = listed(to, option, "async functions")
-    for fn in found:
-        kind_to_call(fn, option)
-    return found
-
-
-def function_or_none(fn: object, option: str) -> None:
-    """Check that an option is a function, if it is given."""
-    if fn is not None and not callable(fn):
-        raise TypeError(f"{option} must be a function, not {shown(fn)}")
-    if fn is not None and is_coroutine_function(fn):
-        raise TypeError(f"{option} must be a plain function, not the async {name_of(fn)}")
-
-
-def listeners_of(listeners: object, option: str) -> tuple[Listener, ...]:
-    """Check that each listener can be told."""
-    found = listed(listeners, option, "listeners")
-    for listener in found:
-        if not callable(getattr(listener, "on_event", None)):
-            raise TypeError(
-                f"{option} must have on_event(event, call), and {shown(listener)} has not"
-            )
-    return found
-
-
-def pipeline_of(fn: Any) -> Pipeline:  # noqa: ANN401
-    """Return the pipeline around a decorated function; a `TypeError` where there is none.
-
-    >>> @timeout(8)
-    ... async def fetch(url: str) -> bytes: ...
-    >>> pipeline_of(fetch).bound
-    Bound(calls=1, seconds=8.0)
-    """
-    if isinstance(fn, Pipeline):
-        return fn
-    found = inside(fn)
-    if found is None:
-        message = f"{name_of(fn)} is not guarded: no policy decorates it"
-        raise TypeError(message)
-    pipeline: Pipeline = found.pipeline
-    return pipeline
-
-
-def explain(fn: Any, /) -> str:  # noqa: ANN401
-    """Say what a guarded function, a pipeline or a manager amounts to, worst case included.
-
-    >>> @retry(attempts=3)
-    ... @timeout(8)
-    ... async def fetch(url: str) -> bytes: ...
-    >>> print(explain(fetch))
-    fetch: 2 policies, outermost first
-      retry             3 attempts on transient errors; full jitter 0.1 s .. 20 s
-      timeout           8 s per attempt
-      bound             at most 3 calls and 144 s
-    """
-    found = inside(fn)
-    if found is not None:
-        return explain_guarded(found.fn, found.pipeline, found.compiled.plan.name)
-    if isinstance(fn, Pipeline):
-        return explain_guarded(None, fn, fn.name or "a pipeline")
-    own = getattr(fn, "explain", None)
-    if not callable(own) or isinstance(fn, type):
-        raise TypeError(f"{name_of(fn)} is not guarded: there is nothing to explain")
-    return str(own())

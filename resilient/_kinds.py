@@ -13,6 +13,9 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, get_origin
 
+from resilient._core.chain_options import listed
+from resilient._core.options import shown
+
 Kind = Literal["coroutine", "awaitable"]
 """A coroutine function, or a callable whose result is checked before it is awaited."""
 
@@ -36,6 +39,22 @@ def kind_to_call(fn: Any, option: str) -> Kind:  # noqa: ANN401
         raise TypeError(f"{option} takes an async function, not {describe(fn)}")
     _refuse_streams(fn)
     return "coroutine" if is_coroutine_function(fn) else "awaitable"
+
+
+def functions_to_call(to: Any, option: str) -> tuple[Callable[..., Any], ...]:  # noqa: ANN401
+    """Return a list of async functions as a tuple."""
+    found = listed(to, option, "async functions")
+    for fn in found:
+        kind_to_call(fn, option)
+    return found
+
+
+def function_or_none(fn: object, option: str) -> None:
+    """Check that an option is a function, if it is given."""
+    if fn is not None and not callable(fn):
+        raise TypeError(f"{option} must be a function, not {shown(fn)}")
+    if fn is not None and is_coroutine_function(fn):
+        raise TypeError(f"{option} must be a plain function, not the async {name_of(fn)}")
 
 
 def is_coroutine_function(fn: Any) -> bool:  # noqa: ANN401

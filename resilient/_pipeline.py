@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.bound import Bound
 from resilient._guard import guard_in, inside
 from resilient._kinds import name_of
-from resilient._policies import Fallback, Place, Targets, as_layer
+from resilient._policies import Fallback, Place, Targets, as_layer, bound_of
 from resilient._runtime.entry import entry
 from resilient._runtime.plan import Plan
 
@@ -100,14 +100,6 @@ def plan_of(
     )
 
 
-def bound_of(policies: Sequence[Policy], inner: Bound | None = None) -> Bound:
-    """Return the worst case of `policies` around something with the worst case `inner`."""
-    bound = inner or Bound()
-    for policy in reversed(policies):
-        bound = policy.bound(bound)
-    return bound
-
-
 def bound_of_function(fn: Any) -> Bound:  # noqa: ANN401
     """Return the worst case of calling `fn`: its own where it is guarded."""
     found = inside(fn)
@@ -143,8 +135,7 @@ def say_bound(policies: Sequence[Policy]) -> str:
             for fn, bound in zip(fallback.to, fallback.bounds, strict=True)
         ]
         return f"{inside}, then {', then '.join(further)}"
-    bound = bound_of(policies)
-    return str(bound)
+    return str(bound_of(policies))
 
 
 def _say_target(name: str, bound: Bound) -> str:

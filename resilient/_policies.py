@@ -209,7 +209,7 @@ class Fallback:
             places.append(targets.add(name, fn, single=True))
             runs.append(as_layer(fn))
         check_routes(self.policy.routes, names, "fallback")
-        seconds = [_seconds(inside), *(bound.seconds for bound in self.bounds)]
+        seconds = [bound_of(inside).seconds, *(bound.seconds for bound in self.bounds)]
         chain.settle(
             tuple(
                 TargetSpec(name=name, seconds=most)
@@ -225,6 +225,14 @@ def as_layer(fn: Any) -> Layer:  # noqa: ANN401
     if isinstance(fn, NamedLayer):
         return fn
     return target_layer(fn, is_coroutine_function=makes_coroutines(fn))
+
+
+def bound_of(policies: Sequence[Policy], inner: Bound | None = None) -> Bound:
+    """Return the worst case of `policies` around something with the worst case `inner`."""
+    bound = inner or Bound()
+    for policy in reversed(policies):
+        bound = policy.bound(bound)
+    return bound
 
 
 def chain_bound(policy: FallbackPolicy, targets: Bound) -> Bound:
@@ -250,10 +258,3 @@ def unique(name: str, names: Sequence[str]) -> str:
 
 def _repeats(inside: Sequence[Policy]) -> bool:
     return any(policy.kind in {"retry", "fallback", "hedge"} for policy in inside)
-
-
-def _seconds(inside: Sequence[Policy]) -> float:
-    bound = Bound()
-    for policy in reversed(inside):
-        bound = policy.bound(bound)
-    return bound.seconds

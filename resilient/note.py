@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resilient._manager import FallbackManager, Target
+from resilient._manager import FallbackManager
+from resilient._target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

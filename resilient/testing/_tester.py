@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast
 import anyio
 
 from resilient._core.events import AttemptEnded, AttemptStarted, CallEnded, CallStarted
-from resilient._decorators import Pipeline, stack
 from resilient._runtime.clock import now, runtime
+from resilient._stack import Pipeline, stack
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Cancelled, Log, Raised, Result, Returned, Run
 from resilient.testing._script import Script, script

@@ -22,6 +22,7 @@ RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
 PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
+USERS = {"_stack", "_decorators", "_target", "_manager"}
 
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
@@ -31,22 +32,24 @@ BELOW = {
     "events": {"_core", "_publish"},
     "_runtime": {"_core", "errors"},
     "typing": {"_core", "_runtime", "_publish", "errors", "events"},
-    # what the one wrapper is and which callables there are: nothing of ours
+    # what the one wrapper is, and which callables there are
     "_guard": set(),
-    "_kinds": set(),
+    "_kinds": {"_core"},
     # policies as values, compiled into one call
     "_policies": BASE,
     "_lints": BASE | {"_policies"},
     "_value": BASE,
     "_pipeline": BASE | {"_guard", "_policies"},
     # what users touch
-    "_decorators": PIPELINE,
-    "_manager": PIPELINE | {"_decorators"},
-    "note": {"_manager", "_decorators", "errors", "typing"},
+    "_stack": PIPELINE,
+    "_decorators": PIPELINE | {"_stack"},
+    "_target": PIPELINE | {"_stack", "_decorators"},
+    "_manager": PIPELINE | {"_stack", "_target"},
+    "note": {"_manager", "_target", "errors", "typing"},
     "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
-    "": PIPELINE | PUBLIC | {"_decorators", "_manager", "_publish", "telemetry", "note"},
+    "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},
-    "testing": PIPELINE | PUBLIC | {"", "_decorators", "_manager", "telemetry", "note"},
+    "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},
 }
 TYPES_ONLY = {"errors": {"_core"}}
 
