@@ -19,9 +19,6 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.skipif(
-    not (ROOT / "resilient").exists(), reason="pages link to sources: needs the tree"
-)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_links_of_a_page_lead_somewhere(page):
     """Every relative link names a file that is there, and a heading that is in it."""
