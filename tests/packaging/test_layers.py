@@ -8,6 +8,7 @@ checker sees are held to the same table, but for what a module as low as
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -232,7 +233,7 @@ def folder(package) -> Path:
 
 def test_adapters_import_public_names_only():
     """An adapter needs nothing of the library that begins with an underscore."""
-    adapter = pytest.importorskip("resilient_openrouter")
+    adapter = importlib.import_module("resilient_openrouter")
     private = [
         str(found)
         for found in imports_of(folder(adapter), adapter.__name__)
@@ -243,7 +244,7 @@ def test_adapters_import_public_names_only():
 
 def test_adapters_take_no_private_names():
     """`from resilient import _name` is no way round the underscore either."""
-    adapter = pytest.importorskip("resilient_openrouter")
+    adapter = importlib.import_module("resilient_openrouter")
     private = [
         f"{path.name}:{node.lineno} imports {alias.name}"
         for path in sorted(folder(adapter).rglob("*.py"))
