@@ -62,27 +62,19 @@ def whole(value: object, option: str, *, least: int = 1) -> int:
     raise error(_message(option, accepted, value))
 
 
-def number(value: object, option: str, *, least: float, most: float | None = None) -> float:
+def number(value: object, option: str, *, least: float, most: float = math.inf) -> float:
     """Return a finite number of at least `least` and, where given, at most `most`.
 
     >>> number(0.5, "factor", least=1)
     Traceback (most recent call last):
     ValueError: factor must be a number of at least 1, not 0.5
     """
-    if most is None:
-        accepted = f"a number of at least {least:g}"
-    else:
-        accepted = f"a number from {least:g} to {most:g}"
+    bounds = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+    accepted = f"a number {bounds}"
     found = _float(value, option, accepted)
-    highest = math.inf if most is None else most
-    if not (math.isfinite(found) and least <= found <= highest):
+    if not (math.isfinite(found) and least <= found <= most):
         raise ValueError(_message(option, accepted, value))
     return found + 0.0
-
-
-def share(value: object, option: str) -> float:
-    """Return a part of a whole: a number from 0 to 1."""
-    return number(value, option, least=0, most=1)
 
 
 def choice(value: object, option: str, allowed: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resilient._core.options import choice, number, seconds, share, shown, text, whole
+from resilient._core.options import choice, number, seconds, shown, text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ FUNCTIONS: dict[str, Callable[[object], object]] = {
     "seconds": lambda value: seconds(value, "option"),
     "whole": lambda value: whole(value, "option"),
     "number": lambda value: number(value, "option", least=0),
-    "share": lambda value: share(value, "option"),
+    "bounded number": lambda value: number(value, "option", least=0, most=1),
     "choice": lambda value: choice(value, "option", ("full", "none")),
     "text": lambda value: text(value, "option"),
 }
@@ -53,7 +53,7 @@ def test_minus_zero_becomes_zero() -> None:
     assert math.copysign(1, number(-0.0, "ratio", least=0)) == 1
 
 
-@pytest.mark.parametrize("name", ["seconds", "number", "share", "whole"])
+@pytest.mark.parametrize("name", ["seconds", "number", "bounded number", "whole"])
 @pytest.mark.parametrize("value", [-1, -0.1, math.nan, math.inf, -math.inf, None, -(10**400)])
 def test_a_wrong_value_is_a_value_error_that_names_the_option(name: str, value: object) -> None:
     """A number out of range, NaN, infinity and None are wrong values."""
@@ -68,7 +68,7 @@ def test_a_number_beyond_the_floats_is_a_value_error(name: str) -> None:
         FUNCTIONS[name](10**5000)
 
 
-@pytest.mark.parametrize("name", ["seconds", "number", "share", "whole"])
+@pytest.mark.parametrize("name", ["seconds", "number", "bounded number", "whole"])
 @pytest.mark.parametrize("value", [True, False, "three", b"3", [3], Secret(), 1j])
 def test_what_is_no_number_is_a_type_error(name: str, value: object) -> None:
     """A bool, a text or any other object is no number."""
@@ -95,13 +95,6 @@ def test_number_has_both_ends_included() -> None:
     for value in (0.99, 60.01):
         with pytest.raises(ValueError, match=rf"^ttl must be a number from 1 to 60, not {value}$"):
             number(value, "ttl", least=1, most=60)
-
-
-def test_share_is_from_zero_to_one() -> None:
-    """A share has both its ends."""
-    assert (share(0, "rate"), share(0.5, "rate"), share(1, "rate")) == (0, 0.5, 1)
-    with pytest.raises(ValueError, match=r"^rate must be a number from 0 to 1, not 1\.5$"):
-        share(1.5, "rate")
 
 
 def test_choice_names_everything_that_is_allowed() -> None:
