@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 
-import anyio
+import anyio.from_thread
 import pytest
 
 import resilient_openrouter
@@ -285,21 +285,11 @@ class TestSpans:
 @pytest.fixture
 def server():
     """An emulated server in a thread: `ask` has an event loop of its own."""
-    started, stop, found = threading.Event(), threading.Event(), {}
-
-    async def serve():
-        async with Emulator() as emulator:
-            found["emulator"] = emulator
-            started.set()
-            while not stop.is_set():  # noqa: ASYNC110 - the event is another thread's
-                await anyio.sleep(0.01)
-
-    thread = threading.Thread(target=anyio.run, args=[serve])
-    thread.start()
-    started.wait()
-    yield found["emulator"]
-    stop.set()
-    thread.join()
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Emulator()) as emulator,
+    ):
+        yield emulator
 
 
 class TestAsk:

@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 
 import anyio
 import httpx
@@ -127,14 +126,15 @@ async def test_other_paths_get_404():
         assert len(emulator.journal) == 0
 
 
-@pytest.mark.parametrize("name", ["stall", "silence", "slow?after=60"])
+@pytest.mark.parametrize("name", ["stall?every=0.01", "silence", "slow?after=60"])
 async def test_it_notices_when_the_client_goes_away(name):
     """An answer that never ends is noted as closed by the client as soon as it has closed."""
     async with Emulator() as emulator, client_of(emulator) as client:
-        with anyio.move_on_after(0.1):
-            await ask(client, f"emu/{name}&every=0.01" if "?" in name else f"emu/{name}")
-        with anyio.move_on_after(5):
-            await emulator.journal.settled()
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, client, f"emu/{name}")
+            await emulator.journal.begun()
+            group.cancel_scope.cancel()
+        await emulator.journal.settled()
         assert emulator.journal[0].ended == "client_closed"
 
 
@@ -176,9 +176,28 @@ async def test_a_broken_connection_is_broken(name, error, ended):
 async def test_a_slow_answer_takes_its_time():
     """`slow` answers after the given seconds."""
     async with Emulator() as emulator, client_of(emulator) as client:
-        began = time.monotonic()
         assert (await ask(client, "emu/slow?after=0.1")).status_code == 200
-        assert time.monotonic() - began >= 0.1
+        entry = emulator.journal[0]
+        assert entry.finished - entry.began >= 0.1
+
+
+async def test_requests_are_waited_for():
+    """`begun` returns as soon as so many requests have arrived, to each who waits, or at once."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        seen = []
+
+        async def wait(count):
+            await emulator.journal.begun(count)
+            seen.append((count, len(emulator.journal)))
+
+        async with anyio.create_task_group() as group:
+            for count in (2, 1, 1):
+                group.start_soon(wait, count)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(2):
+                await ask(client)
+        assert sorted(seen) == [(1, 1), (1, 1), (2, 2)]
+        await emulator.journal.begun(2)
 
 
 async def test_answers_are_given_side_by_side():
@@ -229,8 +248,7 @@ async def test_stopping_ends_what_is_open():
 
         async with emulator:
             group.start_soon(one, emulator.url)
-            while not len(emulator.journal):  # noqa: ASYNC110 - the journal has no event for it
-                await anyio.sleep(0.01)
+            await emulator.journal.begun()
         assert emulator.journal[0].ended == "closed_by_us"
 
 

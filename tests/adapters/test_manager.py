@@ -423,8 +423,16 @@ async def test_a_cancelled_run_leaves_nothing():
     """A run that is cancelled ends as cancelled, and the server sees the client go."""
     async with Emulator() as emulator, router(emulator) as openrouter:
         emulator.script(GPT, ["stall?every=0.02"])
-        with anyio.move_on_after(0.1) as scope:
-            await openrouter.manager(GPT, local, attempts=1).run(MESSAGES)
+        scope = anyio.CancelScope()
+
+        async def run():
+            with scope:
+                await openrouter.manager(GPT, local, attempts=1).run(MESSAGES)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await emulator.journal.begun()
+            scope.cancel()
         assert scope.cancelled_caught
         await emulator.journal.settled()
         assert [entry.ended for entry in emulator.journal] == ["client_closed"]

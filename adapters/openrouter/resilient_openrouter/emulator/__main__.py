@@ -13,6 +13,7 @@ interrupted. `--script faults.toml` says which model fails how:
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tomllib
 from pathlib import Path
@@ -72,18 +73,15 @@ async def _serve(emulator: Emulator) -> None:
 
 async def _report(emulator: Emulator) -> None:
     """Print one line for each answer that has ended, as they end in order of arrival."""
-    shown = 0
-    while True:
-        await anyio.sleep(0.1)
-        while shown < len(emulator.journal):
-            entry = emulator.journal[shown]
-            await entry.over()
-            took = (entry.finished or entry.began) - entry.began
-            print(  # noqa: T201 - a program
-                f"{entry.number:4}  {entry.model}  {entry.scenario}  {entry.ended}  {took:.2f} s",
-                flush=True,
-            )
-            shown += 1
+    for number in itertools.count(1):
+        await emulator.journal.begun(number)
+        entry = emulator.journal[number - 1]
+        await entry.over()
+        took = (entry.finished or entry.began) - entry.began
+        print(  # noqa: T201 - a program
+            f"{entry.number:4}  {entry.model}  {entry.scenario}  {entry.ended}  {took:.2f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

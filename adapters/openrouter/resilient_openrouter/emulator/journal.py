@@ -56,6 +56,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
+        self._next: anyio.Event | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
@@ -69,11 +70,21 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Add a request."""
         self._entries.append(entry)
+        if self._next is not None:
+            self._next.set()
+            self._next = None
 
     @property
     def models(self) -> list[str]:
         """The models that were asked for, in order."""
         return [entry.model for entry in self._entries]
+
+    async def begun(self, count: int = 1) -> None:
+        """Wait until so many requests have arrived."""
+        while len(self._entries) < count:
+            # Made by who waits: an event needs a running loop, a journal does not.
+            self._next = self._next or anyio.Event()
+            await self._next.wait()
 
     async def settled(self) -> None:
         """Wait until every request so far has ended."""
