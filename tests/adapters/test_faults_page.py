@@ -11,7 +11,6 @@ from resilient_openrouter.classify import TABLE, TRANSPORT
 from resilient_openrouter.emulator import SCENARIOS
 
 DOCS = Path(__file__).parents[2] / "docs"
-pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the pages are in the tree only")
 SIGNALS = {
     "availability": "availability",
     "limit": "limit, reason",
