@@ -10,11 +10,13 @@ import sys
 from collections.abc import Mapping  # noqa: TC003 - for whoever asks for the type hints
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
+
+from resilient._core.options import choice, text
 
 AttributeValue: TypeAlias = str | bool | int | float | tuple[str, ...]
 
-KINDS = ("internal", "client", "server", "producer", "consumer")
+Kind = Literal["internal", "client", "server", "producer", "consumer"]
 
 _64_BITS = 1 << 63
 
@@ -37,15 +39,12 @@ class SpanDescription:
     """
 
     name: str
-    kind: Literal["internal", "client", "server", "producer", "consumer"] = "client"
+    kind: Kind = "client"
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"SpanDescription(name) takes a string, not {self.name!r}")
-        if self.kind not in KINDS:
-            allowed = ", ".join(map(repr, KINDS))
-            raise ValueError(f"SpanDescription(kind=) takes one of {allowed}, not {self.kind!r}")
+        text(self.name, "SpanDescription(name)")
+        choice(self.kind, "SpanDescription(kind=)", get_args(Kind))
         for key, value in self.attributes.items():
             if not is_attribute(key, value):
                 raise TypeError(

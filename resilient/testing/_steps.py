@@ -6,9 +6,10 @@ so a failing example can be pasted into a test.
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
+
+from resilient._core.options import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Ok(_Step):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        _seconds(self.after, "Ok(after=)")
+        number(self.after, "Ok(after=)", least=0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,7 +73,7 @@ class Fail(_Step):
                 f"Fail(error) takes a class or a function, not the instance {self.error!r}:"
                 " each call raises an error of its own"
             )
-        _seconds(self.after, "Fail(after=)")
+        number(self.after, "Fail(after=)", least=0)
 
     def make(self) -> BaseException:
         """Return a fresh error."""
@@ -96,7 +97,7 @@ class Bad(_Step):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        _seconds(self.after, "Bad(after=)")
+        number(self.after, "Bad(after=)", least=0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -107,15 +108,10 @@ class Stubborn(_Step):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        _seconds(self.after, "Stubborn(after)")
+        number(self.after, "Stubborn(after)", least=0)
 
 
 Step = Ok | Fail | Hang | Bad | Stubborn
-
-
-def _seconds(value: float, option: str) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{option} must be a finite number of seconds >= 0, not {value!r}")
 
 
 def _code(value: object) -> str:

@@ -17,11 +17,12 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast, get_args
 
 import anyio
 
 from resilient._core.events import AttemptEnded, AttemptStarted, CallEnded, CallStarted
+from resilient._core.options import choice
 from resilient._runtime.clock import now, runtime
 from resilient._stack import Pipeline, stack
 from resilient.testing._leftovers import leftovers
@@ -72,8 +73,7 @@ class Tester:
         anyio scope or (asyncio only) with `task.cancel()`.
         """
         scripts = [script(one) for one in (first, *others)]
-        if cancel not in ("scope", "task"):
-            raise ValueError(f"cancel must be 'scope' or 'task', not {cancel!r}")
+        choice(cancel, "cancel", get_args(Delivery))
         if cancel == "task":
             backends = [backend for backend in backends if backend == "asyncio"]
         return Runs(

@@ -10,11 +10,11 @@ ever ends at the horizon with `Stuck`, on both backends.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, cast, get_args
 
+from resilient._core.options import choice, seconds
 from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import runtime
 from resilient.testing import _asyncio
@@ -62,9 +62,8 @@ def virtual_time(
     >>> virtual_time(nap)
     3600.0
     """
-    if not 0 < horizon < math.inf:
-        raise ValueError(f"horizon must be a finite number of seconds > 0, not {horizon!r}")
     run = _runner(backend)
+    end = seconds(horizon, "horizon")
 
     async def main(this: VirtualRun, clock: Callable[[], float]) -> T:
         here = runtime()
@@ -73,7 +72,7 @@ def virtual_time(
         with fresh_budgets(), this.supervised():
             return await _checked(fn(*args)) if check_leftovers else await fn(*args)
 
-    result: T = run(main, horizon)
+    result: T = run(main, end)
     return result
 
 
@@ -96,10 +95,9 @@ def _refuse_leftovers(cause: Exception | None) -> None:
 
 
 def _runner(backend: str) -> Any:  # noqa: ANN401 - the same signature twice
-    if backend not in ("asyncio", "trio"):
-        raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
+    chosen = choice(backend, "backend", get_args(Backend))
     _refuse_running_loop()
-    if backend == "asyncio":
+    if chosen == "asyncio":
         return _asyncio.run
     try:
         from resilient.testing import _trio  # noqa: PLC0415 - trio may be absent

@@ -332,7 +332,7 @@ def test_a_wrong_description_is_none(describe, spans, lines):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"name": ""}, TypeError),
+        ({"name": ""}, ValueError),
         ({"name": 3}, TypeError),
         ({"kind": "CLIENT"}, ValueError),
         ({"attributes": {"a": None}}, TypeError),
