@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from resilient_openrouter.classify import TABLE, Row, error_from
+from resilient_openrouter.classify import error_from
 from resilient_openrouter.errors import (
     ContentFiltered,
     EmptyResponse,
@@ -21,11 +21,13 @@ from resilient_openrouter.errors import (
 from resilient_openrouter.evidence import clean, decoded, mapping, read_evidence
 from resilient_openrouter.hints import number
 from resilient_openrouter.results import Reply, ToolCall, Usage
+from resilient_openrouter.table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resilient_openrouter.errors import Billed, OpenRouterError
+    from resilient_openrouter.rows import Row
 
 __all__ = ("Answer",)
 

@@ -22,9 +22,9 @@ from resilient_openrouter._key import OpenRouterKey
 from resilient_openrouter._ledger import known_cost, ledger, open_record, unknown_costs
 from resilient_openrouter._request import Messages, encoded, texts
 from resilient_openrouter._transport import Transport
-from resilient_openrouter.classify import TABLE, Row
 from resilient_openrouter.errors import AllModelsFailed, OpenRouterError
 from resilient_openrouter.results import OpenRouterOutcome, Reply
+from resilient_openrouter.table import TABLE
 from resilient_openrouter.targets import ModelTarget, TextTarget, scopes_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from resilient import Pipeline
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
+    from resilient_openrouter.rows import Row
 
 __all__ = ("is_loopback", "ModelManager", "OpenRouter")
 
