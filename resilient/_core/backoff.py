@@ -13,12 +13,12 @@ schedule is most needed when it has been running for longest.
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast, runtime_checkable
 
+from resilient._core.functions import function_name, refuse_async, short_name
 from resilient._core.options import choice, number, seconds, shown
 
 if TYPE_CHECKING:
@@ -207,13 +207,12 @@ def backoff_of(value: object, option: str = "backoff") -> Backoff:
     if isinstance(value, (list, tuple)):
         return _listed(cast("list[object] | tuple[object, ...]", value), option)
     if any(value is maker for maker in (exponential, constant, linear, fibonacci)):
-        maker = _name_of(value)
+        maker = short_name(value)
         raise TypeError(f"{option} must be what {maker}() returns, not the function {maker} itself")
     if isinstance(value, Backoff) and not isinstance(value, type):
         return Foreign(value)
     if callable(value):
-        if _is_async(value):
-            raise TypeError(f"{option} must be a plain function, not the async {_name_of(value)}")
+        refuse_async(value, option)
         return Computed(cast("Callable[[int], Seconds]", value))
     accepted = "a backoff such as exponential() or constant(1), a list of seconds, or a function"
     raise TypeError(f"{option} must be {accepted} of the retry's number, not {shown(value)}")
@@ -342,11 +341,11 @@ class Computed:
 
     def wait(self, retry: int, rnd: float, previous: float | None) -> float:  # noqa: ARG002 - of the protocol
         """Ask the function."""
-        return _answer(self.function(retry), f"the backoff function {_name_of(self.function)}")
+        return _answer(self.function(retry), f"the backoff function {function_name(self.function)}")
 
     def describe(self) -> str:
         """Return one line for `explain`."""
-        return f"waits from {_name_of(self.function)}"
+        return f"waits from {short_name(self.function)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,14 +428,3 @@ def _answer(answer: object, who: str) -> float:
     if answer is None:  # a forgotten `return`, no missing value
         raise TypeError(f"{who} must return seconds, not None")
     return seconds(answer, f"the answer of {who}", zero=True)
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        type(function).__call__
-    )
-
-
-def _name_of(function: object) -> str:
-    name = getattr(function, "__qualname__", None)
-    return name if isinstance(name, str) else type(function).__qualname__

@@ -17,7 +17,6 @@ such, not only as some exception.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from resilient._core.faults import Classify, classified
+from resilient._core.functions import function_name, refuse_async, short_name
 from resilient._core.names import class_name
 from resilient._core.options import shown
-from resilient._core.shape import function_name, is_group, leaves, own_retryable, short_name
+from resilient._core.shape import is_group, leaves, own_retryable
 from resilient._core.transient import Table
 from resilient.errors import Rejected, ResilientError
 
@@ -97,7 +97,7 @@ def result_condition(on_result: object, option: str = "on_result") -> ResultCond
         raise TypeError(
             f"{option} must be a predicate on the returned value, not {_spec_shown(on_result)}"
         )
-    _refuse_async(on_result, option)
+    refuse_async(on_result, option)
     return ResultCondition(cast("Callable[[Any], Answer]", on_result), option)
 
 
@@ -354,7 +354,7 @@ def _part(item: object, option: str, classify: Classify | None) -> Condition:
             f"{option} must be an exception class, a predicate or a tuple of these,"
             f" not {_spec_shown(item)}"
         )
-    _refuse_async(item, option)
+    refuse_async(item, option)
     return Chosen(cast("Predicate", item), option)
 
 
@@ -367,15 +367,6 @@ def _exception_class(cls: type, option: str) -> type[Exception]:
             " cancellation and exit are never handled"
         )
     raise TypeError(f"{option} must be an exception class, not the class {cls.__qualname__}")
-
-
-def _refuse_async(function: object, option: str) -> None:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 - its kind, not whether it is there
-    ):
-        raise TypeError(
-            f"{option} must be a plain function, not the async {function_name(function)}"
-        )
 
 
 def _spec_shown(item: object) -> str:

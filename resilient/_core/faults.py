@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
+from resilient._core.functions import function_name
 from resilient._core.options import choice, shown, text
 from resilient._core.shape import (
     attribute,
-    function_name,
     hint,
     hint_of,
     is_group,

@@ -1,8 +1,14 @@
-"""`error.type`: the one name of a failure, on spans, in history and in logs."""
+"""What classes and failures are called: `error.type` is one name, on spans, in history and in logs."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
+from resilient._core.shape import attribute, text_of
 from resilient.errors import AllTargetsFailed, Skipped, TimedOut, Unacceptable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TIMED_OUT = {
     "attempt": "timeout",
@@ -10,6 +16,16 @@ _TIMED_OUT = {
     "first_item": "first_item_timeout",
     "between_items": "between_items_timeout",
 }
+_OURS: dict[type[Exception], str] = {
+    AllTargetsFailed: "all_targets_failed",
+    Unacceptable: "unacceptable_result",
+    Skipped: "skipped",
+}
+
+# Read through `type`, not through the class: a metaclass may answer for itself.
+name_of: Callable[[type], str] = vars(type)["__name__"].__get__
+module_of: Callable[[type], object] = vars(type)["__module__"].__get__
+_qualname_of: Callable[[type], str] = vars(type)["__qualname__"].__get__
 
 
 def error_type(error: BaseException) -> str:
@@ -19,25 +35,17 @@ def error_type(error: BaseException) -> str:
     may carry its own name as `telemetry_error_type` (a backend's error says
     "429"). Only our own limits are called `timeout`.
     """
-    try:
-        own: object = getattr(error, "telemetry_error_type", None)
-    except Exception:  # noqa: BLE001 - an error that lies about itself is named by its class
-        own = None
-    if isinstance(own, str):
+    own = text_of(attribute(error, "telemetry_error_type"))
+    if own is not None:
         return own
-    if isinstance(error, TimedOut):
-        return _TIMED_OUT[error.limit]
-    if isinstance(error, AllTargetsFailed):
-        return "all_targets_failed"
-    if isinstance(error, Unacceptable):
-        return "unacceptable_result"
-    if isinstance(error, Skipped):
-        return "skipped"
-    return class_name(type(error))
+    kind = type(error)  # `isinstance` would believe `__class__`
+    if issubclass(kind, TimedOut):
+        return _TIMED_OUT[cast("TimedOut", error).limit]
+    ours = (name for cls, name in _OURS.items() if issubclass(kind, cls))
+    return next(ours, None) or class_name(kind)
 
 
 def class_name(cls: type) -> str:
     """Return `module.qualname`, bare for a builtin."""
-    if cls.__module__ == "builtins":
-        return cls.__qualname__
-    return f"{cls.__module__}.{cls.__qualname__}"
+    module = text_of(module_of(cls))
+    return f"{module}.{_qualname_of(cls)}" if module and module != "builtins" else _qualname_of(cls)

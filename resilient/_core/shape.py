@@ -68,26 +68,6 @@ def whole_of(value: object) -> int | None:
     return int.__int__(value)  # type: ignore[arg-type]
 
 
-def function_name(function: object) -> str:
-    """Return `module.qualname` of a function, a partial's function, or the class of an object."""
-    module, name = _names(function)
-    return f"{module}.{name}" if module and module != "builtins" else name
-
-
-def short_name(function: object) -> str:
-    """Return the name of a function without its module or the function it was made in."""
-    return _names(function)[1].rpartition("<locals>.")[2]
-
-
-def _names(function: object) -> tuple[str | None, str]:
-    function = attribute(function, "func") or function
-    name = text_of(attribute(function, "__qualname__"))
-    if name is None:
-        function = type(function)
-        name = function.__qualname__
-    return text_of(attribute(function, "__module__")), name
-
-
 def is_group(error: BaseException) -> bool:
     """Say whether an exception really is a group: `isinstance` believes `__class__`."""
     return issubclass(type(error), BaseExceptionGroup)

@@ -19,8 +19,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 from weakref import WeakKeyDictionary
 
+from resilient._core.names import module_of, name_of
 from resilient._core.options import shown
-from resilient._core.shape import codes_of, is_group, leaves, own_retryable, status_of, whole_of
+from resilient._core.shape import (
+    codes_of,
+    is_group,
+    leaves,
+    own_retryable,
+    status_of,
+    text_of,
+    whole_of,
+)
 from resilient._core.transient_rows import PROGRAMMING, ROWS, STATUSES, Code, Kind
 
 if TYPE_CHECKING:
@@ -177,16 +186,13 @@ def _never(_: type) -> bool:
     return False
 
 
-# Read through `type`, not through the class: a metaclass may answer for itself.
+# As the names of a class: a metaclass may answer for itself.
 _bases_of: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
-_name_of: Callable[[type], str] = vars(type)["__name__"].__get__
-_module_of: Callable[[type], object] = vars(type)["__module__"].__get__
 
 
 def _named(cls: type) -> tuple[str, str]:
-    module = _module_of(cls)
-    root = str.partition(module, ".")[0] if issubclass(type(module), str) else ""  # type: ignore[arg-type]
-    return root, _name_of(cls)
+    root, _, _ = (text_of(module_of(cls)) or "").partition(".")
+    return root, name_of(cls)
 
 
 def _compiled(rows: Mapping[Key, Kind]) -> dict[_Named, _Entry]:

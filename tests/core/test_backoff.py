@@ -203,7 +203,7 @@ def test_an_unknown_jitter_names_the_known_ones() -> None:
         (backoff_of((1, 2, 3, 4, 5)), "waits 1, 2, 3, 4, 5 s"),
         (backoff_of((1, 2, 3, 4, 5, 6)), "waits 1, 2, 3, 4, 5, ... s"),
         (backoff_of(math.sqrt), "waits from sqrt"),
-        (backoff_of(functools.partial(max, 1)), "waits from partial"),
+        (backoff_of(functools.partial(max, 1)), "waits from max"),
         (backoff_of(Tenths()), "tenths"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
