@@ -1,4 +1,4 @@
-"""What classes and failures are called: `error.type` is one name, on spans, in history and in logs."""
+"""What a class is called, and a failure: `error.type`, on spans, in history and in logs."""
 
 from __future__ import annotations
 
