@@ -1,0 +1,28 @@
+"""What the emulated server can answer, as data.
+
+A scenario says what one answer looks like: its status and headers, what comes
+before the body, the body, and how it ends. Texts that begin with `$` are
+filled in for each request:
+
+    $id        a fresh generation id        $model     the model as it was asked for
+    $served    its dated name               $provider  the provider that serves it
+    $<name>    a parameter of the scenario, such as `e429_upstream_hint?seconds=3`
+
+`PARAMETERS` holds what a parameter is without being given.
+"""
+
+from __future__ import annotations
+
+from resilient_openrouter.emulator.scenarios import (
+    connections,
+    errors_in_200,
+    refusals,
+    successes,
+)
+from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, Ending, Scenario
+
+__all__ = ("Ending", "PARAMETERS", "Scenario", "SCENARIOS")
+
+SCENARIOS: dict[str, Scenario] = (
+    successes.SUCCESSES | errors_in_200.ERRORS_IN_200 | refusals.REFUSALS | connections.CONNECTIONS
+)
