@@ -13,28 +13,20 @@ schedule is most needed when it has been running for longest.
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from resilient._core.functions import function_name, refuse_async, short_name
+from resilient._core.custom_backoff import Computed, Foreign, Listed, listed_waits
+from resilient._core.functions import refuse_async, short_name
+from resilient._core.growth import FibonacciNumbers, Multiples, Powers, Same
+from resilient._core.jitter import JITTERS, SPREAD, Jitter, decorrelated, spread
 from resilient._core.options import choice, number, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resilient._core.growth import Growth
     from resilient._core.options import Seconds
-
-Jitter = Literal["full", "equal", "decorrelated", "none"]
-"""How the waits of many callers are spread."""
-
-JITTERS: Final = ("full", "equal", "decorrelated", "none")
-
-LARGEST: Final = sys.float_info.max
-
-FIBONACCI_LIMIT: Final = 1476
-"""The last Fibonacci number that a float can hold is this one."""
 
 
 @runtime_checkable
@@ -205,7 +197,7 @@ def backoff_of(value: object, option: str = "backoff") -> Backoff:
     if isinstance(value, (Schedule, Listed, Computed, Foreign)):
         return value
     if isinstance(value, (list, tuple)):
-        return _listed(cast("list[object] | tuple[object, ...]", value), option)
+        return listed_waits(cast("list[object] | tuple[object, ...]", value), option)
     if any(value is maker for maker in (exponential, constant, linear, fibonacci)):
         maker = short_name(value)
         raise TypeError(f"{option} must be what {maker}() returns, not the function {maker} itself")
@@ -234,13 +226,7 @@ class Schedule:
         # The cap before the jitter: the other way round all waits of a long
         # outage end at the cap together (stamina, tenacity) or above it (gRPC).
         longest = min(self.cap, self.growth.grown(self.base, retry))
-        if self.jitter == "full":
-            return rnd * longest
-        if self.jitter == "equal":
-            # Not twice the half: half of the smallest float is rounded to nothing.
-            half = longest / 2
-            return half + rnd * (longest - half)
-        return longest
+        return spread(longest, self.jitter, rnd)
 
     def describe(self) -> str:
         """Return one line for `explain`."""
@@ -248,7 +234,7 @@ class Schedule:
         if high == 0:
             return "no wait"
         span = f"{low:.6g} s" if low == high else f"{low:.6g} s .. {high:.6g} s"
-        return f"{_SPREAD[self.jitter]} {span}"
+        return f"{SPREAD[self.jitter]} {span}"
 
     def _highest(self) -> float:
         if self.jitter == "decorrelated" and self.base > 0:
@@ -256,155 +242,8 @@ class Schedule:
         return min(self.cap, self.growth.grown(self.base, _FAR))
 
 
-class Growth(Protocol):
-    """How waits grow from one retry to the next, before cap and jitter."""
-
-    def grown(self, base: float, retry: int) -> float:
-        """Return the wait before retry number `retry`: finite, at least 0."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
-    """The base each time."""
-
-    def grown(self, base: float, retry: int) -> float:  # noqa: ARG002 - the same for all
-        """Return the base."""
-        return base
-
-
-@dataclass(frozen=True, slots=True)
-class Powers:
-    """The base times a power of the factor."""
-
-    factor: float
-
-    def grown(self, base: float, retry: int) -> float:
-        """Return base * factor ** (retry - 1)."""
-        if base == 0 or self.factor == 1:
-            return base
-        try:
-            return min(LARGEST, base * self.factor ** (retry - 1))
-        except OverflowError:  # past the largest float only the cap matters
-            return LARGEST
-
-
-@dataclass(frozen=True, slots=True)
-class Multiples:
-    """The base times the number of the retry."""
-
-    def grown(self, base: float, retry: int) -> float:
-        """Return base * retry."""
-        return _times(base, retry)
-
-
-@dataclass(frozen=True, slots=True)
-class FibonacciNumbers:
-    """The base times a Fibonacci number."""
-
-    def grown(self, base: float, retry: int) -> float:
-        """Return base * F(retry)."""
-        return _times(base, fibonacci_number(min(retry, FIBONACCI_LIMIT)))
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Waits that were written down; the last one repeats."""
-
-    waits: tuple[float, ...]
-
-    @property
-    def cap(self) -> float:
-        """The longest wait of the list."""
-        return max(self.waits)
-
-    def wait(self, retry: int, rnd: float, previous: float | None) -> float:  # noqa: ARG002 - of the protocol
-        """Return the wait at the place of `retry`."""
-        return self.waits[min(retry, len(self.waits)) - 1]
-
-    def describe(self) -> str:
-        """Return one line for `explain`."""
-        listed = ", ".join(f"{wait:.6g}" for wait in self.waits[:_SHOWN])
-        return f"waits {listed}{', ...' if len(self.waits) > _SHOWN else ''} s"
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """Waits that a user's function computes."""
-
-    function: Callable[[int], Seconds]
-
-    @property
-    def cap(self) -> float:
-        """Infinity: nobody knows what the function will answer."""
-        return math.inf
-
-    def wait(self, retry: int, rnd: float, previous: float | None) -> float:  # noqa: ARG002 - of the protocol
-        """Ask the function."""
-        return _answer(self.function(retry), f"the backoff function {function_name(self.function)}")
-
-    def describe(self) -> str:
-        """Return one line for `explain`."""
-        return f"waits from {short_name(self.function)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A backoff that a user wrote: its answers are checked as a function's are."""
-
-    backoff: Backoff
-
-    @property
-    def cap(self) -> float:
-        """What the user's backoff says."""
-        return self.backoff.cap
-
-    def wait(self, retry: int, rnd: float, previous: float | None) -> float:
-        """Ask the user's backoff."""
-        found = self.backoff.wait(retry, rnd, previous)
-        return _answer(found, f"the backoff {type(self.backoff).__qualname__}")
-
-    def describe(self) -> str:
-        """Return what the user's backoff says of itself."""
-        return self.backoff.describe()
-
-
-def decorrelated(base: float, cap: float, rnd: float, previous: float | None) -> float:
-    """Return min(cap, U(base, 3 * previous)), previous being the base at first."""
-    low = min(base, cap)
-    before = low if previous is None else previous
-    high = max(low, _times(before, 3))
-    return min(cap, low + rnd * (high - low))
-
-
-def fibonacci_number(n: int) -> int:
-    """Return F(n), exactly, by doubling: F(2k) and F(2k+1) from F(k) and F(k+1)."""
-    here, following = 0, 1
-    for bit in f"{n:b}":
-        here, following = here * (2 * following - here), here * here + following * following
-        if bit == "1":
-            here, following = following, here + following
-    return here
-
-
-def _times(base: float, count: int) -> float:
-    try:
-        return min(LARGEST, base * count)
-    except OverflowError:  # the count alone is beyond the floats
-        return LARGEST if base else 0.0
-
-
 _FAR = 10**9
 """A retry so late that whatever grows has reached its cap."""
-
-_SHOWN = 5
-
-_SPREAD: dict[Jitter, str] = {
-    "full": "full jitter",
-    "equal": "equal jitter",
-    "decorrelated": "decorrelated jitter",
-    "none": "waits",
-}
 
 
 def _schedule(growth: Growth, base: object, cap: object, jitter: object) -> Schedule:
@@ -414,17 +253,3 @@ def _schedule(growth: Growth, base: object, cap: object, jitter: object) -> Sche
         cap=seconds(cap, "cap", zero=True),
         jitter=cast("Jitter", choice(jitter, "jitter", JITTERS)),
     )
-
-
-def _listed(values: list[object] | tuple[object, ...], option: str) -> Listed:
-    if not values:
-        raise ValueError(f"{option} must be at least one wait in seconds, not an empty list")
-    return Listed(
-        tuple(seconds(wait, f"{option}[{place}]", zero=True) for place, wait in enumerate(values))
-    )
-
-
-def _answer(answer: object, who: str) -> float:
-    if answer is None:  # a forgotten `return`, no missing value
-        raise TypeError(f"{who} must return seconds, not None")
-    return seconds(answer, f"the answer of {who}", zero=True)

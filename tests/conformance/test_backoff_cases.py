@@ -18,7 +18,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resilient._core.backoff import (
-    JITTERS,
     Backoff,
     backoff_of,
     constant,
@@ -26,6 +25,7 @@ from resilient._core.backoff import (
     fibonacci,
     linear,
 )
+from resilient._core.jitter import JITTERS
 from resilient._core.options import whole
 
 DAY = 86_400.0

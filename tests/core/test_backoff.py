@@ -17,16 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient._core.backoff import (
-    FIBONACCI_LIMIT,
-    LARGEST,
     Backoff,
     backoff_of,
     constant,
     exponential,
     fibonacci,
-    fibonacci_number,
     linear,
 )
+from resilient._core.growth import FIBONACCI_LIMIT, LARGEST, fibonacci_number
 
 PAGE = Path(__file__).parents[2] / "docs" / "backoff.md"
 FORMULAS = (
