@@ -15,16 +15,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from resilient._core.functions import function_name
+from resilient._core.hints import hint, hint_of
 from resilient._core.options import choice, shown, text
-from resilient._core.shape import (
-    attribute,
-    hint,
-    hint_of,
-    is_group,
-    leaves,
-    own_retryable,
-    text_of,
-)
+from resilient._core.shape import attribute, is_group, leaves, own_retryable, text_of
 from resilient._core.transient import Table, transient
 
 if TYPE_CHECKING:

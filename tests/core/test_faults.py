@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient._core.faults import FAULTS, Fault, fault_of
-from resilient._core.shape import DAY, MOST_LEAVES, hint, hint_of, leaves
+from resilient._core.hints import DAY, hint, hint_of
+from resilient._core.shape import MOST_LEAVES, leaves
 from resilient._core.transient import transient, unsent
 from resilient.errors import AllTargetsFailed, Rejected, Skipped, TimedOut
 
