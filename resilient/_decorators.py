@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from resilient._core.backoff import Backoff
     from resilient._core.fallback import Raises
+    from resilient._core.faults import Classify
     from resilient._core.options import Seconds
-    from resilient._core.retry import Classify
     from resilient._runtime.chain import LastResort
     from resilient.typing import AsyncFunction, OnError, OnResult
 

@@ -25,7 +25,8 @@ from resilient._runtime.timeout import timeout_layer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from resilient._core.retry import Classify, RetryPolicy
+    from resilient._core.faults import Classify
+    from resilient._core.retry import RetryPolicy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.budgets import RetryBudget
     from resilient.errors import Limit

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from resilient._core.bound import Bound
+    from resilient._core.faults import Classify
     from resilient._core.options import Seconds
-    from resilient._core.retry import Classify
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient._core.backoff import Backoff
-from resilient._core.faults import Fault
+from resilient._core.faults import Classify
+from resilient._core.options import Seconds
 from resilient._publish import publish
 from resilient._runtime.call import Call
 from resilient._runtime.chain import LastResort, TargetHealth
@@ -26,9 +27,6 @@ __all__ = (
     "TargetHealth",
 )
 
-Seconds: TypeAlias = float | int | timedelta
-"""A duration."""
-
 if TYPE_CHECKING:
     AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]] | classmethod[Any, ..., Awaitable[Any]]
     """What a policy can decorate."""
@@ -42,8 +40,5 @@ OnError: TypeAlias = type[Exception] | Callable[[Any], Answer] | tuple["OnError"
 
 OnResult: TypeAlias = Callable[[Any], Answer]
 """A predicate that makes a returned value a failure."""
-
-Classify: TypeAlias = Callable[[Exception], Fault | None]
-"""What is known about a failure; `None` leaves it to the table."""
 
 publish(__name__, __all__, globals())

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
+from resilient._core.deadline import ROUNDING
 from resilient._core.outcome import SkippedTarget
 
 if TYPE_CHECKING:
@@ -42,9 +43,6 @@ Routes = tuple[tuple[type[Exception], frozenset[str]], ...]
 
 REQUEST = "request"
 """The scope of a fault that no other target could cure: the request itself."""
-
-_ROUNDING = 1e-9
-"""Sums of seconds that mean the same differ by less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +167,7 @@ class Cursor:
         """
         kept = sum(self.policy.reserved(later) for later in self._later(index, now, blocked))
         # A chain with too little left for all is for the target whose turn it is.
-        return left - kept if left > kept + _ROUNDING else left
+        return left - kept if left > kept + ROUNDING else left
 
     def failed(
         self,
@@ -268,7 +266,7 @@ class Cursor:
                 return SkippedTarget(target.name, index, "cooldown", None, after)
             if after > 0:
                 return SkippedTarget(target.name, index, "scope_condemned", key[0], after)
-        return SkippedTarget(target.name, index, "deadline") if left <= _ROUNDING else None
+        return SkippedTarget(target.name, index, "deadline") if left <= ROUNDING else None
 
     def _owed_skip(self, index: int) -> tuple[str, str | None] | None:
         """Return reason and scope of a skip that a failure of this very call causes."""

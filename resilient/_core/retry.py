@@ -20,19 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from resilient._core.deadline import ROUNDING
 
+if TYPE_CHECKING:
     from resilient._core.backoff import Backoff
     from resilient._core.conditions import Condition, ResultCondition
     from resilient._core.events import RetryResult
-    from resilient._core.faults import Fault
+    from resilient._core.faults import Classify
     from resilient._core.outcome import WaitSource
-
-    Classify = Callable[[Exception], Fault | None]
-
-_ROUNDING = 1e-9
-"""Sums of seconds that mean the same differ by less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +114,7 @@ class RetryRun:
             return Stop("exhausted")
         wait = self._wait(answer, hint, rnd)
         # `>=`: a wait that ends with the deadline leaves no time for the attempt.
-        if wait.seconds >= left - _ROUNDING or wait.seconds > patience:
+        if wait.seconds >= left - ROUNDING or wait.seconds > patience:
             return Stop("deadline", wait.seconds)
         if wait.source == "hint" and wait.seconds > policy.max_hint:
             return Stop("deadline", wait.seconds)

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from resilient._core.fallback import FallbackPolicy, TargetSpec
-    from resilient._core.faults import Fault
+    from resilient._core.faults import Classify, Fault
     from resilient._core.outcome import SkippedTarget
-    from resilient._core.retry import Classify
     from resilient._runtime.call import Call
 
     Clock = Callable[[], float]

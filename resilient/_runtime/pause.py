@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from resilient._core.deadline import ROUNDING
 from resilient._runtime.listeners import once
 
 if TYPE_CHECKING:
     from resilient._runtime.call import Call
-
-_RESOLUTION = 1e-9
 
 
 async def pause(call: Call, seconds: float) -> None:
@@ -52,7 +51,7 @@ async def _sleep(call: Call, seconds: float) -> None:
     # rest is waited for. A Clock that stands still or goes back leaves no rest.
     until = call.runtime.clock() + seconds
     left, slept = seconds, inf
-    while _RESOLUTION < left < slept:
+    while ROUNDING < left < slept:
         await anyio.sleep(left)
         left, slept = until - call.runtime.clock(), left
 

@@ -192,8 +192,7 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
                 except NotAwaitableError:
                     raise
                 except Exception as error:
-                    if run is None:
-                        run = RetryRun(policy, began)
+                    run = run or RetryRun(policy, began)
                     step = retrying.after_error(call, run, error)
                     if isinstance(step, Stop):
                         if last is None or not isinstance(error, Rejected):
@@ -211,8 +210,7 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
                         if call.loud:
                             call.retry_result = "first_try" if run is None else "recovered"
                         return value
-                    if run is None:
-                        run = RetryRun(policy, began)
+                    run = run or RetryRun(policy, began)
                     step = retrying.after_result(call, run, answer)
                     if isinstance(step, Stop):
                         return value
