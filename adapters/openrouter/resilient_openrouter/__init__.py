@@ -1,80 +1,32 @@
 """OpenRouter as a backend of `resilient`: the primary model fails, the next one answers.
 
 `OpenRouter` is the client; its `manager` is the usual way in. What a call can
-fail with is in `resilient_openrouter.errors`; what each answer of the server
-means stands in the table of `resilient_openrouter.classify`.
+fail with is in `resilient_openrouter.errors`, and every name of it is here
+too; what each answer of the server means stands in the table of
+`resilient_openrouter.classify`.
 """
 
 from __future__ import annotations
 
-from resilient_openrouter.client import ModelManager, OpenRouter
-from resilient_openrouter.errors import (
-    AccountThrottled,
-    AllModelsFailed,
-    AuthenticationFailed,
-    Availability,
-    Conflict,
-    ConnectFailed,
-    ConnectionLost,
-    ContentFiltered,
-    ContextTooLong,
-    CostTooHigh,
-    EdgeError,
-    EmptyResponse,
-    Forbidden,
-    InvalidRequest,
-    LocalSaturation,
-    MalformedResponse,
-    MissingKey,
-    ModelNotFound,
-    ModelUnavailable,
-    OpenRouterError,
-    OutputLimit,
-    Overloaded,
-    PaymentRequired,
-    QuotaExhausted,
-    ServerError,
-    TooManyRequests,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from resilient_openrouter.results import ModelCall, OpenRouterOutcome, Reply, ToolCall, Usage, reply
+from resilient_openrouter import errors as _errors
+from resilient_openrouter.client import ModelManager as ModelManager
+from resilient_openrouter.client import OpenRouter as OpenRouter
+from resilient_openrouter.errors import *  # noqa: F403 - one list of errors is enough
+from resilient_openrouter.results import ModelCall as ModelCall
+from resilient_openrouter.results import OpenRouterOutcome as OpenRouterOutcome
+from resilient_openrouter.results import Reply as Reply
+from resilient_openrouter.results import ToolCall as ToolCall
+from resilient_openrouter.results import Usage as Usage
+from resilient_openrouter.results import reply as reply
 
-__all__ = (
-    "AccountThrottled",
-    "AllModelsFailed",
-    "AuthenticationFailed",
-    "Availability",
-    "Conflict",
-    "ConnectFailed",
-    "ConnectionLost",
-    "ContentFiltered",
-    "ContextTooLong",
-    "CostTooHigh",
-    "EdgeError",
-    "EmptyResponse",
-    "Forbidden",
-    "InvalidRequest",
-    "LocalSaturation",
-    "MalformedResponse",
-    "MissingKey",
+_OWN = (
     "ModelCall",
     "ModelManager",
-    "ModelNotFound",
-    "ModelUnavailable",
     "OpenRouter",
-    "OpenRouterError",
     "OpenRouterOutcome",
-    "OutputLimit",
-    "Overloaded",
-    "PaymentRequired",
-    "QuotaExhausted",
     "Reply",
     "reply",
-    "ServerError",
     "ToolCall",
-    "TooManyRequests",
-    "UpstreamError",
-    "UpstreamTimeout",
     "Usage",
 )
+__all__ = tuple(sorted(_errors.__all__ + _OWN, key=str.casefold))  # pyright: ignore[reportUnsupportedDunderAll]
