@@ -69,10 +69,10 @@ Classify = Callable[[Exception], Fault | None]
 
 # A wait of unknown reason counts as a failure; patience that was asked for and a wrong call do not.
 FAULTS: Final[dict[Kind, Fault]] = {
-    "unsent": Fault(True),  # noqa: FBT003 - it reads as `retryable`
-    "transient": Fault(True),  # noqa: FBT003
-    "throttled": Fault(True, health="cooldown"),  # noqa: FBT003
-    "permanent": Fault(False, health="neutral"),  # noqa: FBT003
+    "unsent": Fault(retryable=True),
+    "transient": Fault(retryable=True),
+    "throttled": Fault(retryable=True, health="cooldown"),
+    "permanent": Fault(retryable=False, health="neutral"),
 }
 """What the kinds of the table mean."""
 
@@ -140,7 +140,7 @@ def _hinted(found: Fault | None, read: tuple[float, str] | None) -> Fault | None
     return replace(found or _UNKNOWN, retry_after=seconds, source=source)
 
 
-_UNKNOWN: Final = Fault(False)  # noqa: FBT003
+_UNKNOWN: Final = Fault(retryable=False)
 # From the mildest to the one that nothing may hide.
 _SEVERITY: Final = ("neutral", "cooldown", "failure", "trip")
 

@@ -21,7 +21,7 @@ while reading, or an answer of any status.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from resilient._core.shape import CONNECT_FAILED
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Kind = Literal["unsent", "transient", "throttled", "permanent"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
 Code = str | int | None
 Row = tuple[str, str] | tuple[str, str, Code]
 

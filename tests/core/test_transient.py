@@ -24,8 +24,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient._core.transient import KINDS, RETRYABLE, Table, transient, unsent
-from resilient._core.transient_rows import PROGRAMMING, ROWS, STATUSES
+from resilient._core.transient import RETRYABLE, Table, transient, unsent
+from resilient._core.transient_rows import KINDS, PROGRAMMING, ROWS, STATUSES
 from resilient.errors import (
     AllTargetsFailed,
     Rejected,
@@ -454,7 +454,7 @@ def test_unsent_can_be_extended():
     ("rows", "error", "message"),
     [
         ({Busy: "retry"}, ValueError, "kind of Busy must be 'unsent', .* or 'permanent', not 're"),
-        ({Busy: True}, ValueError, "kind of Busy must be .* not True"),
+        ({Busy: True}, TypeError, "kind of Busy must be .* not True"),
         ({("acme", "Busy"): None}, ValueError, r"kind of \('acme', 'Busy'\) must be"),
         ({int: "transient"}, TypeError, "a row is about exceptions, and int is none"),
         ({asyncio.CancelledError: "transient"}, ValueError, "CancelledError is not an Exception"),
