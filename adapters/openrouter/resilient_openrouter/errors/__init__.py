@@ -117,5 +117,5 @@ __all__ = (
 )
 
 for _name in __all__:
-    if isinstance(_error := globals()[_name], type):
-        _error.__module__ = __name__  # as it is imported, shown and pickled
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__  # as it is imported, shown and pickled
