@@ -17,27 +17,21 @@ such, not only as some exception.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from resilient._core.answers import Answer, Predicate, checked
 from resilient._core.faults import Classify, classified
-from resilient._core.functions import function_name, refuse_async, short_name
+from resilient._core.functions import refuse_async, short_name
 from resilient._core.names import class_name
-from resilient._core.options import shown
+from resilient._core.options import either, shown
 from resilient._core.shape import is_group, leaves, own_retryable
 from resilient._core.transient import Table
 from resilient.errors import Rejected, ResilientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-Answer = bool | float | timedelta | None
-"""What a user's predicate may answer; a number is a wait in seconds."""
-
-Predicate = Callable[[Exception], Answer]
+    from collections.abc import Callable, Iterator
 
 On = type[Exception] | Predicate | tuple["On", ...]
 """What `on=` takes."""
@@ -57,24 +51,45 @@ def not_a_bug(error: BaseException) -> bool:
     return not isinstance(error, BUGS)
 
 
-class Condition(Protocol):
+class Condition(ABC):
     """What `on=` has become."""
+
+    __slots__ = ()
 
     def decide(self, error: BaseException) -> bool | float:
         """Return `False` (do not act), `True` (act), or the seconds to wait."""
-        ...
+        if not issubclass(type(error), Exception):
+            return False
+        error = cast("Exception", error)
+        return self._decide_group(error) if is_group(error) else self.one(error)
 
+    @abstractmethod
     def one(self, error: Exception) -> bool | float:
         """Decide about an error that is no group."""
-        ...
 
-    def whole(self, group: Exception) -> bool | float | None:
+    def whole(self, group: Exception) -> bool | float | None:  # noqa: ARG002 - for those that override
         """Decide about a group as such; `None` leaves it to its leaves."""
-        ...
+        return None
 
+    @abstractmethod
     def describe(self) -> str:
         """Return what is acted on, in words, for `explain`."""
-        ...
+
+    def _decide_group(self, group: Exception) -> bool | float:
+        whole = self.whole(group)
+        if whole is not None:
+            return whole
+        members = leaves(group)
+        if not members:  # more than anybody should wait for
+            return False
+        longest: bool | float = True
+        for leaf in members:
+            answer = self.one(cast("Exception", leaf))
+            if answer is False:
+                return False
+            if answer is not True:
+                longest = answer if longest is True else max(longest, answer)
+        return longest
 
 
 def condition(on: object, option: str = "on", *, classify: Classify | None = None) -> Condition:
@@ -126,30 +141,22 @@ def may_wait(on: Condition) -> bool:
     return isinstance(on, Chosen) and on.predicate is not not_a_bug
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Named:
+@dataclass(frozen=True, slots=True)
+class Named(Condition):
     """Exception types that were named."""
 
     types: tuple[type[Exception], ...]
     # Those that cover our own refusals, and those that are more than some exception.
-    ours: tuple[type[Exception], ...]
-    special: tuple[type[Exception], ...]
+    ours: tuple[type[Exception], ...] = field(init=False)
+    special: tuple[type[Exception], ...] = field(init=False)
 
-    def __init__(self, types: tuple[type[Exception], ...]) -> None:
-        ours = tuple(cls for cls in types if issubclass(cls, ResilientError))
-        special = tuple(cls for cls in types if not issubclass(ExceptionGroup, cls))
+    def __post_init__(self) -> None:
+        ours = tuple(cls for cls in self.types if issubclass(cls, ResilientError))
+        special = tuple(cls for cls in self.types if not issubclass(ExceptionGroup, cls))
         # A class that is no more than a group is a group by name.
-        special += tuple(cls for cls in types if issubclass(cls, BaseExceptionGroup))
-        for name, value in (("types", types), ("ours", ours), ("special", special)):
-            object.__setattr__(self, name, value)
-
-    def decide(self, error: BaseException) -> bool | float:
-        """Return `True` for an instance of one of the types."""
-        if is_group(error):
-            return _decide_group(self, error)
-        if not isinstance(error, self.types):
-            return False
-        return not isinstance(error, Rejected) or isinstance(error, self.ours)
+        special += tuple(cls for cls in self.types if issubclass(cls, BaseExceptionGroup))
+        object.__setattr__(self, "ours", ours)
+        object.__setattr__(self, "special", special)
 
     def one(self, error: Exception) -> bool:
         """Return `True` for an instance of one of the types."""
@@ -163,23 +170,15 @@ class Named:
 
     def describe(self) -> str:
         """Return the names of the types."""
-        return _listed(class_name(cls) for cls in self.types)
+        return either(class_name(cls) for cls in self.types)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Condition):
     """A table such as `transient`, with the user's `classify` before it."""
 
     table: Table
     classify: Classify | None
-
-    def decide(self, error: BaseException) -> bool | float:
-        """Return what the table says."""
-        if self.classify is None:
-            return self.table(error)
-        if is_group(error):
-            return _decide_group(self, error)
-        return isinstance(error, Exception) and self.one(error)
 
     def one(self, error: Exception) -> bool:
         """Return what `classify` says, or else the table."""
@@ -204,26 +203,15 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Condition):
     """A user's predicate."""
 
     predicate: Predicate
     option: str
 
-    def decide(self, error: BaseException) -> bool | float:
-        """Ask the predicate, about each leaf if the error is a group."""
-        if is_group(error):
-            return _decide_group(self, error)
-        # What is no Exception is not even shown to it.
-        return isinstance(error, Exception) and self.one(error)
-
     def one(self, error: Exception) -> bool | float:
         """Ask the predicate."""
-        return _checked(self.predicate(error), self.predicate, self.option)
-
-    def whole(self, group: Exception) -> None:  # noqa: ARG002 - of the protocol
-        """Leave a group to its leaves."""
-        return
+        return checked(self.predicate(error), self.predicate, self.option)
 
     def describe(self) -> str:
         """Return the name of the predicate."""
@@ -233,16 +221,10 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(Condition):
     """Several conditions: the first that does not say no."""
 
     parts: tuple[Condition, ...]
-
-    def decide(self, error: BaseException) -> bool | float:
-        """Return the first answer that is not `False`."""
-        if is_group(error):
-            return _decide_group(self, error)
-        return isinstance(error, Exception) and self.one(error)
 
     def one(self, error: Exception) -> bool | float:
         """Return the first answer that is not `False`."""
@@ -266,11 +248,11 @@ class AnyOf:
         others = tuple(
             part for part, answer in zip(self.parts, answers, strict=True) if answer is None
         )
-        return _decide_group(AnyOf(others), group)
+        return AnyOf(others).decide(group)
 
     def describe(self) -> str:
         """Return what each part acts on."""
-        return _listed(part.describe() for part in self.parts)
+        return either(part.describe() for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,56 +264,11 @@ class ResultCondition:
 
     def decide(self, value: Any) -> bool | float:  # noqa: ANN401 - any value can be returned
         """Return `False` (a good value), `True` (a failure), or the seconds to wait."""
-        return _checked(self.predicate(value), self.predicate, self.option)
+        return checked(self.predicate(value), self.predicate, self.option)
 
     def describe(self) -> str:
         """Return the name of the predicate."""
         return f"results chosen by {short_name(self.predicate)}"
-
-
-def _decide_group(on: Condition, group: BaseException) -> bool | float:
-    if not isinstance(group, Exception):
-        return False
-    whole = on.whole(group)
-    if whole is not None:
-        return whole
-    longest: float | None = None
-    for leaf in leaves(group) or (group,):
-        if leaf is group:  # more leaves than anybody should wait for
-            return False
-        answer = on.one(cast("Exception", leaf))
-        if answer is False:
-            return False
-        if answer is not True:
-            longest = answer if longest is None else max(longest, answer)
-    return True if longest is None else longest
-
-
-def _checked(answer: object, predicate: object, option: str) -> bool | float:
-    if answer is True or answer is False:
-        return answer
-    if answer is None:
-        return False
-    seconds = _seconds(answer)
-    # Written so that NaN fails it too.
-    if seconds is not None and 0 <= seconds < math.inf:
-        return seconds + 0.0  # -0.0 becomes 0.0
-    error = TypeError if seconds is None else ValueError
-    raise error(
-        f"{option}: {function_name(predicate)} returned {shown(answer)};"
-        " a predicate answers True, False, None or the seconds to wait (from 0 on)"
-    )
-
-
-def _seconds(answer: object) -> float | None:
-    if isinstance(answer, timedelta):
-        return answer.total_seconds()
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        return None
-    try:
-        return float(answer)
-    except OverflowError:
-        return math.inf
 
 
 def _flattened(on: object, option: str) -> Iterator[object]:
@@ -373,8 +310,3 @@ def _spec_shown(item: object) -> str:
     if isinstance(item, BaseException):
         return f"an instance of {class_name(type(item))} (give the class)"
     return shown(item)
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last

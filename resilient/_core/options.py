@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Seconds = float | int | timedelta
 """A duration: a number of seconds or a `timedelta`."""
@@ -84,8 +84,7 @@ def choice(value: object, option: str, allowed: Sequence[str]) -> str:
     Traceback (most recent call last):
     ValueError: jitter must be 'full' or 'none', not 'fuzzy'
     """
-    listed = ", ".join(map(repr, allowed[:-1]))
-    accepted = f"{listed} or {allowed[-1]!r}" if listed else repr(allowed[-1])
+    accepted = either(map(repr, allowed))
     found = _text(value, option, accepted)
     if found not in allowed:
         raise ValueError(_message(option, accepted, value))
@@ -99,6 +98,12 @@ def text(value: object, option: str) -> str:
     if not found:
         raise ValueError(_message(option, accepted, value))
     return found
+
+
+def either(names: Iterable[str]) -> str:
+    """Return names as a choice: `a`, `a or b`, `a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def shown(value: object) -> str:
