@@ -15,7 +15,7 @@ T = TypeVar("T")
 Verdict = Literal["success", "failure", "neutral"]
 """What the policies learned from an attempt."""
 
-Kind = Literal["initial", "retry", "fallback", "hedge"]
+Kind = Literal["initial", "retry", "fallback"]
 """Why an attempt was made."""
 
 WaitSource = Literal["backoff", "hint", "predicate"]
@@ -29,8 +29,6 @@ Disposition = Literal[
     "rejected",
     "skipped",
     "cancelled",
-    "discarded",
-    "abandoned",
 ]
 """What happened next."""
 

@@ -9,7 +9,10 @@ the published page, and another with what is really emitted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
+
+from resilient._core.events import CallOutcome, RetryResult
+from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
 __all__ = ("Attribute", "Line", "Severity", "Span", "Type")
 
@@ -115,26 +118,10 @@ SPANS = (
     Span("target", None, None),
 )
 
-_OUTCOMES = ("success", "fallback", "degraded", "failure", "rejected", "cancelled")
-_RETRY_RESULTS = (
-    "first_try",
-    "recovered",
-    "exhausted",
-    "not_retryable",
-    "deadline",
-    "budget",
-    "rejected",
-    "cancelled",
-)
-_DISPOSITIONS = (
-    "returned",
-    "retried",
-    "fell_back",
-    "raised",
-    "rejected",
-    "skipped",
-    "cancelled",
-)
+_DISPOSITIONS = get_args(Disposition)
+_OUTCOMES = get_args(CallOutcome)
+_RETRY_RESULTS = get_args(RetryResult)
+_WAIT_SOURCES = get_args(WaitSource)
 _LIMITS = ("attempt", "total")
 _SKIPS = ("scope_condemned", "cooldown", "deadline", "routed_away", "disabled")
 
@@ -149,13 +136,13 @@ ATTRIBUTES = (
     Attribute(DELAY_TOTAL, "float", ("call",)),
     Attribute(DEGRADED, "bool", ("call",)),
     Attribute(NUMBER, "int", ("attempt",)),
-    Attribute(KIND, "str", ("attempt",), ("initial", "retry", "fallback")),
+    Attribute(KIND, "str", ("attempt",), get_args(Kind)),
     Attribute(TARGET, "str", ("call", "attempt", "target")),
     Attribute(TARGET_INDEX, "int", ("call", "attempt", "target")),
-    Attribute(VERDICT, "str", ("attempt",), ("success", "failure", "neutral")),
+    Attribute(VERDICT, "str", ("attempt",), get_args(Verdict)),
     Attribute(DISPOSITION, "str", ("attempt",), _DISPOSITIONS),
     Attribute(DELAY, "float", ("attempt",)),
-    Attribute(DELAY_SOURCE, "str", ("attempt",), ("backoff", "hint", "predicate")),
+    Attribute(DELAY_SOURCE, "str", ("attempt",), _WAIT_SOURCES),
     Attribute(HINT_SOURCE, "str", ("attempt",)),
     Attribute(TIMEOUT, "float", ("attempt",)),
     Attribute(TIMEOUT_SCOPE, "str", ("attempt",), _LIMITS),
@@ -177,7 +164,7 @@ FIELDS = (
     Attribute(ERROR_TYPE, "str"),
     Attribute(LIMIT, "int"),
     Attribute(DELAY, "float"),
-    Attribute(DELAY_SOURCE, "str", values=("backoff", "hint", "predicate")),
+    Attribute(DELAY_SOURCE, "str", values=_WAIT_SOURCES),
     Attribute(RETRY_RESULT, "str", values=_RETRY_RESULTS),
     Attribute(RETRY_AFTER, "float"),
     Attribute(BUDGET, "str"),
