@@ -173,7 +173,7 @@ class TestDemo:
     def test_a_key_is_read_when_it_is_there(self, monkeypatch, typed, read):
         """A line that was typed is read, and nobody waits for one that was not."""
         source, end = os.pipe()
-        with open(source) as stdin, open(end, "wb", buffering=0) as keys:  # noqa: PTH123 - a pipe
+        with os.fdopen(source) as stdin, os.fdopen(end, "wb", buffering=0) as keys:
             monkeypatch.setattr(sys, "stdin", stdin)
             keys.write(typed)
             assert _screen._key_within(0) == read

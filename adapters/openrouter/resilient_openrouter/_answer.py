@@ -18,7 +18,7 @@ from resilient_openrouter.errors import (
     MalformedResponse,
     OutputLimit,
 )
-from resilient_openrouter.evidence import clean, decoded, mapping, read_evidence
+from resilient_openrouter.evidence import clean, decoded, is_success, mapping, read_evidence
 from resilient_openrouter.hints import number
 from resilient_openrouter.results import Reply, ToolCall, Usage
 from resilient_openrouter.table import TABLE
@@ -55,7 +55,7 @@ class Answer:
     def reply(self) -> Reply:
         """Return the reply, or raise the error that the answer holds instead."""
         payload = decoded(self.body)
-        if not self._is_success:
+        if not is_success(self.status):
             raise self._refusal(payload)
         if not isinstance(payload, dict):
             raise MalformedResponse(_what_is_wrong(self.body), **self._facts(payload))
@@ -67,10 +67,6 @@ class Answer:
         if not choices:
             raise EmptyResponse(**self._facts(body))
         return self._judged(body, mapping(choices[0]))
-
-    @property
-    def _is_success(self) -> bool:
-        return 200 <= self.status < 300  # noqa: PLR2004 - the successes of HTTP
 
     def _refusal(
         self,

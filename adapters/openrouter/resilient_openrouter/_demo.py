@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         choices=range(1, len(SCENES) + 1),
         metavar="N",
-        help="print the code behind scene N (1 to %d) and end" % len(SCENES),  # noqa: UP031 - argparse's own %
+        help=f"print the code behind scene N (1 to {len(SCENES)}) and end",
     )
     return parser
 

@@ -30,7 +30,7 @@ class OpenRouterKey:
     __slots__ = ("_text", "label")
 
     def __init__(self, text: str | None, label: str | None) -> None:
-        if text is not None and not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if text is not None and not isinstance(text, str):
             raise TypeError(f"api_key must be a string, not {type(text).__qualname__}")
         self._text = text
         # Never derived from the key: a label ends in logs and scopes.

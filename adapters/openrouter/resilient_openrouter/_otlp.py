@@ -61,4 +61,4 @@ def _provider(service: str) -> Provider | None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - a command prints
+    print(line, file=sys.stderr)

@@ -42,7 +42,7 @@ _MOST_TEXTS: Final = 256
 
 def encoded(model: str, messages: Messages, fields: Mapping[str, Any]) -> bytes:
     """Return the bytes of a request."""
-    if not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(model, str):
         raise TypeError(f"the model must be a name, not {type(model).__qualname__}")
     if isinstance(messages, str | bytes | Mapping):
         raise TypeError(

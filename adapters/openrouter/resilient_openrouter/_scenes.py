@@ -7,9 +7,7 @@ Each function is the whole code behind its scene: it is what runs and what
 from __future__ import annotations
 
 import inspect
-import re
 from dataclasses import dataclass, field
-from textwrap import dedent
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -33,7 +31,7 @@ async def unprotected(openrouter: OpenRouter) -> Reply:
     return await openrouter.chat("openai/gpt-4o", question)
 
 
-async def local(messages: Messages) -> str:  # noqa: ARG001 - a real one would read them
+async def local(messages: Messages) -> str:
     await anyio.sleep(0.3)
     return "Because air scatters blue light more than red."
 
@@ -81,12 +79,7 @@ class Scene:
 
     def source(self) -> str:
         """Return the code as it is written."""
-        return "\n\n".join(_without_notes(inspect.getsource(fn)) for fn in (*self.also, self.code))
-
-
-def _without_notes(source: str) -> str:
-    """Leave out what is written for the linter."""
-    return re.sub(r"  # noqa.*", "", dedent(source))
+        return "\n\n".join(inspect.getsource(fn) for fn in (*self.also, self.code))
 
 
 SCENES: Final[tuple[Scene, ...]] = (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
     from resilient.events import Event
 
@@ -98,7 +99,7 @@ class Screen:
         """Write lines below what is there."""
         for text, style in lines:
             if self._console is None:
-                print(text.rstrip(), flush=True)  # noqa: T201 - a command prints
+                print(text.rstrip(), flush=True)
             else:
                 self._console.print(
                     text, style=_STYLES[style], markup=False, highlight=False, soft_wrap=True
@@ -111,12 +112,12 @@ class Screen:
         if self._console is None:
             yield
             return
-        from rich import live  # noqa: PLC0415 - only where there is a terminal
+        from rich import live, text  # noqa: PLC0415 - only where there is a terminal
 
         with live.Live(console=self._console, auto_refresh=False, transient=True) as picture:
             raised: Exception | None = None
             async with anyio.create_task_group() as group:
-                group.start_soon(self._refresh, picture)
+                group.start_soon(self._refresh, picture, text.Text)
                 try:
                     yield
                 except Exception as error:  # noqa: BLE001 - a task group would wrap it
@@ -137,17 +138,15 @@ class Screen:
         if not (self.is_terminal and sys.stdin.isatty()):
             return True
         prompt = f"Enter: next   q Enter: quit   goes on in {seconds} s "
-        print(f"\n{prompt}", end="", flush=True)  # noqa: T201 - as above
+        print(f"\n{prompt}", end="", flush=True)
         pressed = _key_within(seconds)
-        print("\r" + " " * len(prompt) + "\r", end="", flush=True)  # noqa: T201 - as above
+        print("\r" + " " * len(prompt) + "\r", end="", flush=True)
         return pressed.strip().lower() != "q"
 
-    async def _refresh(self, picture: Live) -> None:
-        from rich.text import Text  # noqa: PLC0415
-
+    async def _refresh(self, picture: Live, text: type[Text]) -> None:
         while True:
             lines = self.watching.lines()
-            shown = Text("\n").join(Text(text, style=_STYLES[style]) for text, style in lines)
+            shown = text("\n").join(text(each, style=_STYLES[style]) for each, style in lines)
             picture.update(shown, refresh=True)
             await anyio.sleep(_EVERY)
 

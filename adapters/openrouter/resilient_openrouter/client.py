@@ -150,7 +150,7 @@ class OpenRouter:
         `policies` stands for both. The name is the model's unless it is given.
         `classify` may see an error differently than the table of faults.
         """
-        if not isinstance(model, str) or not model:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(model, str) or not model:
             raise TypeError(f"target(model) takes the name of a model, not {model!r}")
         if policies is None:
             timeout = TIMEOUT if timeout is _DEFAULT else timeout
@@ -231,6 +231,7 @@ class OpenRouter:
         if isinstance(model, str):
             return self.target(model, fields, timeout=timeout, attempts=attempts)
         if isinstance(model, Target):
+            # Narrowing makes a target of something unknown of it.
             return model  # pyright: ignore[reportUnknownVariableType]
         if not callable(model):
             raise TypeError(
@@ -334,7 +335,7 @@ def _headers(app: str | tuple[str, str] | None) -> dict[str, str]:
 
 
 def _positive(value: float, option: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
     if not 0 < value < inf:
         raise ValueError(f"{option} must be above 0 and finite, not {value!r}")

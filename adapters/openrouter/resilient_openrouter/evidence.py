@@ -24,12 +24,14 @@ from resilient_openrouter.hints import lower, number
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ("clean", "decoded", "Evidence", "mapping", "read_evidence")
+__all__ = ("clean", "decoded", "Evidence", "is_success", "mapping", "read_evidence")
 
 _RAW_LIMIT: Final = 64 * 1024
 _RAW_LEVELS: Final = 3
 _TEXT_LIMIT: Final = 4 * 1024
 _LIST_LIMIT: Final = 32
+_SUCCESSES: Final = range(200, 300)
+_FAILURES: Final = range(400, 1000)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/()+@-]{0,79}", re.ASCII)
 _MARKERS: Final = ("reasons", "flagged_input", "patterns")
 
@@ -105,6 +107,11 @@ def read_evidence(
     )
 
 
+def is_success(status: int) -> bool:
+    """Tell whether a status of HTTP says that all went well."""
+    return status in _SUCCESSES
+
+
 def decoded(body: bytes | str) -> object:
     """Return what a body holds as JSON, or `None`: blank, cut off, HTML, not Unicode, too deep."""
     try:
@@ -134,11 +141,11 @@ def _error_object(error: object) -> Mapping[str, object]:
 
 
 def _status(http_status: int | None, error: Mapping[str, object]) -> int | None:
-    if http_status is not None and not 200 <= http_status < 300:  # noqa: PLR2004 - the successes
+    if http_status is not None and not is_success(http_status):
         return http_status
     for inside in (error.get("code"), error.get("http_status")):
         status = number(inside)
-        if status is not None and 400 <= status < 1000 and status == int(status):  # noqa: PLR2004
+        if status is not None and status == int(status) and int(status) in _FAILURES:
             return int(status)
     return None
 

@@ -28,14 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted; return the exit code."""
     options = _parser().parse_args(argv)
     if options.list:
-        print("\n".join(SCENARIOS))  # noqa: T201 - a program
+        print("\n".join(SCENARIOS))
         return 0
     try:
         anyio.run(_serve, _scripted(options.port, _script(options.script)))
     except KeyboardInterrupt:
         return 0
     except (OSError, ValueError) as error:
-        print(f"resilient_openrouter.emulator: {error}", file=sys.stderr)  # noqa: T201 - a program
+        print(f"resilient_openrouter.emulator: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -67,7 +67,7 @@ def _scripted(port: int, script: dict[str, Any]) -> Emulator:
 
 async def _serve(emulator: Emulator) -> None:
     async with emulator:
-        print(f"listening on {emulator.url}", flush=True)  # noqa: T201 - a program
+        print(f"listening on {emulator.url}", flush=True)
         await _report(emulator)
 
 
@@ -78,7 +78,7 @@ async def _report(emulator: Emulator) -> None:
         entry = emulator.journal[number - 1]
         await entry.over()
         took = (entry.finished or entry.began) - entry.began
-        print(  # noqa: T201 - a program
+        print(
             f"{entry.number:4}  {entry.model}  {entry.scenario}  {entry.ended}  {took:.2f} s",
             flush=True,
         )

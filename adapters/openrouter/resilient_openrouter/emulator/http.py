@@ -24,6 +24,7 @@ __all__ = ("BadRequest", "chunk", "Connection", "head", "LAST_CHUNK", "Request")
 _HEAD_LIMIT: Final = 64 * 1024
 _BODY_LIMIT: Final = 64 * 1024 * 1024
 _LENGTH = re.compile(r"[0-9]{1,12}")
+_REQUEST_LINE = re.compile(r"(?P<method>[^ ]*) (?P<path>[^ ]*) HTTP/1\.[^ ]*")
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -126,8 +127,9 @@ def chunk(data: bytes) -> bytes:
 
 def _parse_head(data: bytes) -> tuple[str, str, dict[str, str]]:
     first, *rest = data.decode("latin-1").split("\r\n")
-    parts = first.split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004 - as HTTP has it
+    line = _REQUEST_LINE.fullmatch(first)
+    if line is None:
         raise BadRequest("request line")
     pairs = (line.partition(":") for line in rest if line)
-    return parts[0], parts[1], {name.strip().lower(): text.strip() for name, _, text in pairs}
+    headers = {name.strip().lower(): text.strip() for name, _, text in pairs}
+    return line["method"], line["path"], headers

@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qsl
 
@@ -227,7 +228,7 @@ class Emulator:
         now: datetime,
     ) -> None:
         body = _body(scenario.body, places)
-        chunked = scenario.status == 200 or scenario.ending != "whole"  # noqa: PLR2004 - HTTP's OK
+        chunked = scenario.status == HTTPStatus.OK or scenario.ending != "whole"
         headers = _headers(places["id"], now) | {
             name: _text(text, places) for name, text in scenario.headers.items()
         }
