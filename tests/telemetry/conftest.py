@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 
 import pytest
 from opentelemetry import trace
@@ -44,20 +42,3 @@ def lines(caplog):
         return [record for record in caplog.records if record.name == "resilient"]
 
     return written
-
-
-@pytest.fixture
-def fresh_python():
-    """Run a program in an interpreter of its own and return what it printed."""
-
-    def run(program: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", program],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stderr == ""
-        return done.stdout.strip()
-
-    return run
