@@ -62,9 +62,9 @@ def _is_loopback(host: str) -> bool:
 def fresh_python():
     """Run a program in an interpreter of its own and return what it printed."""
 
-    def run(program: str) -> str:
+    def run(program: str, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", program],
+            [sys.executable, "-W", "error", "-c", program, *arguments],
             capture_output=True,
             text=True,
             check=False,
