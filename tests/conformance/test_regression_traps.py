@@ -35,20 +35,10 @@ from resilient._runtime.clock import now
 from resilient.errors import PolicyOrderWarning
 from resilient.events import AttemptEnded, AttemptStarted, RetryScheduled
 from resilient.note import ModelConfig
-from resilient.testing import Fail, Hang, Tester, virtual_time
+from resilient.testing import Fail, Hang, Log, Tester, virtual_time
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 NOW = [0]
-
-
-class Listener:
-    """Keeps the events it gets."""
-
-    def __init__(self):
-        self.events = []
-
-    def on_event(self, event, call):
-        self.events.append((event, call))
 
 
 @pytest.mark.parametrize("cancel", ["scope", "task"])
@@ -129,8 +119,13 @@ def test_a_shared_policy_does_not_mix_concurrent_calls(backend):
 @BACKENDS
 def test_listeners_of_concurrent_calls_do_not_see_each_others_attempts(backend):
     """Each call has as many starts as ends, all of its own."""
-    listener = Listener()
-    policy = stack(retry(attempts=3, backoff=[1]), listeners=[listener])
+    heard = []
+
+    class Listener:
+        def on_event(self, event, call):
+            heard.append((event, call))
+
+    policy = stack(retry(attempts=3, backoff=[1]), listeners=[Listener()])
 
     async def fails(number):
         await anyio.sleep(number / 100)
@@ -146,10 +141,10 @@ def test_listeners_of_concurrent_calls_do_not_see_each_others_attempts(backend):
                 group.start_soon(call, number)
 
     virtual_time(main, backend=backend, check_leftovers=True)
-    calls = {call for _, call in listener.events}
+    calls = {call for _, call in heard}
     assert len(calls) == 20
     for mine in calls:
-        events = [event for event, owner in listener.events if owner is mine]
+        events = [event for event, owner in heard if owner is mine]
         starts = [event.number for event in events if isinstance(event, AttemptStarted)]
         ends = [event.number for event in events if isinstance(event, AttemptEnded)]
         assert starts == ends == [1, 2, 3]
@@ -520,8 +515,8 @@ def test_the_manager_of_a_function_says_who_answered(backend):
 
 def test_a_retry_event_is_told_to_a_listener_of_the_stack_only():
     """A listener given to one stack hears nothing of another."""
-    listener = Listener()
-    heard, unheard = stack(retry(backoff=NOW), listeners=[listener]), stack(retry(backoff=NOW))
+    log = Log()
+    heard, unheard = stack(retry(backoff=NOW), listeners=[log]), stack(retry(backoff=NOW))
 
     async def fails():
         raise ConnectionError
@@ -532,7 +527,7 @@ def test_a_retry_event_is_told_to_a_listener_of_the_stack_only():
                 await policy.call(fails)
 
     virtual_time(main, check_leftovers=True)
-    assert sum(isinstance(event, RetryScheduled) for event, _ in listener.events) == 2
+    assert sum(isinstance(event, RetryScheduled) for event in log.events) == 2
 
 
 def test_the_defaults_give_no_warning():

@@ -20,7 +20,7 @@ from resilient._runtime.listeners import process
 from resilient.errors import TimedOut
 from resilient.events import AttemptStarted, RetryScheduled, TargetSkipped
 from resilient.telemetry import names
-from resilient.testing import Fail, Hang, Ok, Stubborn, Tester, virtual_time
+from resilient.testing import Fail, Hang, Log, Ok, Stubborn, Tester, virtual_time
 from resilient.testing._spans import capture_spans
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -183,14 +183,6 @@ class Raising:
         raise RuntimeError(f"cannot stand {type(event).__name__}")
 
 
-class Noting:
-    def __init__(self):
-        self.events = []
-
-    def on_event(self, event, call, /):
-        self.events.append(event)
-
-
 @both
 @pytest.mark.parametrize("name", STACKS)
 @given(scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS), cancel_at=CANCELS)
@@ -205,7 +197,7 @@ def test_a_listener_changes_nothing(name, backend, scripts, cancel_at):
         return type(run.result), type(run.error), run.elapsed, calls
 
     bare = story()
-    for listener in (Noting(), Raising()):
+    for listener in (Log(), Raising()):
         before = process.loud
         process.loud = (listener,)
         try:
