@@ -28,8 +28,8 @@ from resilient.testing import (
     Tester,
     virtual_time,
 )
+from resilient.testing._rules import broken_rules
 from resilient.testing._script import Script, script
-from resilient.testing._tester import broken_rules
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
