@@ -7,14 +7,12 @@ instant can be told apart only by which came first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_never
-
-import anyio
+from typing import TYPE_CHECKING, Any
 
 from resilient._core.events import CallStarted, Event, FellBack, RetryScheduled
 from resilient._runtime.clock import now
+from resilient.testing._play import play
 from resilient.testing._script import script
-from resilient.testing._steps import FRESH, Bad, Fail, Hang, Ok, Stubborn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -103,7 +101,7 @@ class Log:
             call = TargetCall(len(self.calls) + 1, name, step, now(), self.next())
             self.calls.append(call)
             try:
-                call.value = await _play(step, call.number)
+                call.value = await play(step, call.number)
             except BaseException as error:
                 call.error = error
                 raise
@@ -177,54 +175,3 @@ class Run:
         lines += [f"{type(event).__name__} at {event.at:.6g} s" for event in self.events]
         lines.append(f"{self.result!r} after {self.elapsed:.6g} s")
         return "\n".join(f"  {line}" for line in lines)
-
-
-class Answer:
-    """What a call returns when its step names no value: equal to nothing but itself."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __repr__(self) -> str:
-        """Name the call."""
-        return f"<answer of call {self.number}>"
-
-
-async def _play(step: Step, number: int) -> object:
-    match step:
-        case Ok(value, after) | Bad(value, after):
-            await _pass(after)
-            return Answer(number) if value is FRESH else value
-        case Fail(_, after):
-            await _pass(after)
-            raise step.make()
-        case Stubborn(after):
-            await _outlast(now() + after)
-        case Hang():
-            await anyio.sleep_forever()
-        case _:
-            assert_never(step)
-    return Answer(number)
-
-
-async def _pass(seconds: float) -> None:
-    if seconds:  # a step of no duration does not even suspend
-        await anyio.sleep(seconds)
-
-
-async def _outlast(end: float) -> None:
-    """Wait until `end` and swallow each cancellation that arrives, of either kind."""
-    cancelled = anyio.get_cancelled_exc_class()
-    try:
-        await _pass(end - now())
-    except cancelled:
-        # A level-triggered cancellation comes back at every await but behind a shield;
-        # behind one, only native ones arrive, and each once.
-        with anyio.CancelScope(shield=True):
-            while now() < end:
-                try:
-                    await anyio.sleep(end - now())
-                except cancelled:
-                    continue

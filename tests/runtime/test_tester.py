@@ -264,6 +264,9 @@ def test_an_error_is_asserted_by_its_class():
         tries=2, calls=2, error=ConnectionError, from_call=2
     )
     Tester(timeout(2)).run("~").asserts(tries=1, calls=1, error=TimedOut, elapsed=2)
+    namesake = type("ConnectionError", (Exception,), {})
+    with pytest.raises(AssertionError, match=r"'.*\.ConnectionError' and is 'ConnectionError'"):
+        Tester(retry(attempts=1)).run("x").asserts(tries=1, calls=1, error=namesake)
 
 
 def test_a_seed_decides_the_waits():
