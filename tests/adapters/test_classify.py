@@ -199,6 +199,17 @@ FAULTS = {
     "404 by its words": (
         404, body(404, "No endpoints found that support tool use."),
         "ModelUnavailable", "model", False, "cooldown"),
+    "404 of nothing at the address": (
+        404, {"error": {"message": "Resource not found", "code": 404}},
+        "EdgeError", "host", False, "failure"),
+    "404 page": (404, None, "EdgeError", "host", False, "failure"),
+    "404 of another server": (404, {"detail": "Not Found"}, "EdgeError", "host", False, "failure"),
+    "404 of a provider": (
+        404, body(404, "Not found", {"raw": "Resource not found", "provider_name": "Azure"}),
+        "ModelUnavailable", "model", False, "cooldown"),
+    "404 inside a 200": (
+        200, body(404, "Not Found"), "ModelUnavailable", "model", False, "cooldown"),
+    "405 page": (405, None, "EdgeError", "host", False, "failure"),
     "404 image_not_found": (
         404, body(404, metadata={"error_type": "image_not_found"}),
         "InvalidRequest", "request", False, "neutral"),

@@ -271,6 +271,22 @@ class TestConnections:
             assert len(emulator.journal) == 1
 
 
+class TestAddresses:
+    @pytest.mark.parametrize("path", ["", "/api", "/v1", "/api/v1/chat/completions"])
+    async def test_a_wrong_address_says_so(self, path):
+        """A base URL that leads elsewhere is told apart from a model that is not there."""
+        async with Emulator() as emulator:
+            url = emulator.url.removesuffix("/api/v1") + path
+            async with OpenRouter(SECRET, base_url=url) as openrouter:
+                with pytest.raises(EdgeError) as caught:
+                    await openrouter.chat("m/m", MESSAGES)
+            assert emulator.journal[0].path == f"{path}/chat/completions"
+        assert (caught.value.scope, caught.value.retryable) == ("host", False)
+        assert str(caught.value).startswith(
+            "[404] EdgeError: nothing at this address; base_url usually ends in /api/v1 (m/m"
+        )
+
+
 class TestClients:
     async def test_connections_are_shared(self):
         """All calls of one `OpenRouter` share one client and its connections."""

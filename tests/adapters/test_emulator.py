@@ -119,11 +119,14 @@ async def test_what_is_no_conversation_gets_400():
 
 
 async def test_other_paths_get_404():
-    """There is one endpoint; everything else is not found, and not in the journal."""
+    """There is one endpoint; everything else is not found, and the journal says what was sought."""
     async with Emulator() as emulator, client_of(emulator) as client:
         assert (await client.get("models")).status_code == 404
         assert (await client.post("chat", content=b"x" * 100)).status_code == 404
-        assert len(emulator.journal) == 0
+        assert [(entry.path, entry.scenario) for entry in emulator.journal] == [
+            ("/api/v1/models", "e404_address"),
+            ("/api/v1/chat", "e404_address"),
+        ]
 
 
 @pytest.mark.parametrize("name", ["stall?every=0.01", "silence", "slow?after=60"])
@@ -323,10 +326,16 @@ class TestProgram:
                     ).status_code
                     for model in ("a/b", "a/b", "c/d")
                 ]
-            reported = program.stdout.readline()
+                client.post(f"{url}/chat", json=QUESTION, headers=KEY)
+            reported = [program.stdout.readline().split()[:4] for _ in range(4)]
             program.terminate()
         assert statuses == [503, 200, 502]
-        assert reported.split()[:4] == ["1", "a/b", "e503", "completed"]
+        assert reported == [
+            ["1", "a/b", "e503", "completed"],
+            ["2", "a/b", "ok?text=hi", "completed"],
+            ["3", "c/d", "e502", "completed"],
+            ["4", "/api/v1/chat", "e404_address", "completed"],
+        ]
 
     def test_it_lists_its_scenarios(self):
         """`--list` prints the names of all scenarios."""

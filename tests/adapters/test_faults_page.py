@@ -19,6 +19,7 @@ SIGNALS = {
     "provider_code": "provider's code",
     "text": "words",
     "page": "no JSON",
+    "address": "no error of the API",
     "status": "status",
     "anything": "anything else",
 }

@@ -33,6 +33,7 @@ _LIST_LIMIT: Final = 32
 _SUCCESSES: Final = range(200, 300)
 _FAILURES: Final = range(400, 1000)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/()+@-]{0,79}", re.ASCII)
+_NO_PATH: Final = frozenset({"not found", "resource not found"})
 _MARKERS: Final = ("reasons", "flagged_input", "patterns")
 
 
@@ -41,7 +42,9 @@ class Evidence:
     """The signals of one failed answer, from the strongest to the weakest.
 
     `status` is the status that counts: the HTTP status or, under a 200, the
-    code inside the error. `error` is the error object itself, for the hints.
+    code inside the error. `is_stranger` says that the body is none of the
+    API's: something else may be at this address. `error` is the error object
+    itself, for the hints.
     """
 
     status: int | None = None
@@ -56,6 +59,7 @@ class Evidence:
     provider_code: str | None = None
     text: str = field(default="", repr=False)
     is_json: bool = True
+    is_stranger: bool = False
     provider: str | None = None
     message: str = field(default="", repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)
@@ -98,6 +102,7 @@ def read_evidence(
         provider_code=_provider_code(metadata, raw),
         text=" ".join((said, *_texts(raw), text))[:_TEXT_LIMIT].lower(),
         is_json=payload is not None,
+        is_stranger=_is_stranger(http_status, found),
         provider=clean(metadata.get("provider_name")) or clean(body.get("provider")),
         message=said,
         private=tuple(_private(metadata, body)),
@@ -138,6 +143,15 @@ def _error_object(error: object) -> Mapping[str, object]:
         # The message lists the fields and may quote them: only the class is read.
         return {"error_type": "invalid_request", "http_status": 400}
     return found
+
+
+def _is_stranger(http_status: int | None, error: Mapping[str, object]) -> bool:
+    """Tell whether a body is none of the API's, or one that knows nothing but a missing path."""
+    if http_status is None or is_success(http_status):
+        return False
+    says_more = any(error.get(name) for name in ("metadata", "availability", "error_type"))
+    says = _text(error.get("message")).strip(" .").lower()
+    return not error or (says in _NO_PATH and not says_more)
 
 
 def _status(http_status: int | None, error: Mapping[str, object]) -> int | None:

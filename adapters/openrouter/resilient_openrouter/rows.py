@@ -25,6 +25,7 @@ Signal = Literal[
     "provider_code",
     "text",
     "page",
+    "address",
     "status",
     "anything",
 ]
@@ -77,6 +78,7 @@ _SIGNALS: Final[Mapping[Signal, Callable[[Evidence], frozenset[str]]]] = {
     "provider_code": lambda seen: _present(seen.provider_code),
     "text": lambda seen: _present(seen.text or None),
     "page": lambda seen: _present(None if seen.is_json else "page"),
+    "address": lambda seen: _present("stranger" if seen.is_stranger else None),
     "status": lambda seen: _present(None if seen.status is None else "status"),
     "anything": lambda _: _present("anything"),
 }

@@ -206,6 +206,15 @@ TABLE: Final[tuple[Row, ...]] = (
         least=10.0,
         says="the edge counts too many requests from this address",
     ),
+    # A body that is none of the API's: a server is there, but not this one.
+    _on(
+        "address",
+        status=(404, 405),
+        error=e.EdgeError,
+        retryable=False,
+        billed="no",
+        says="nothing at this address; base_url usually ends in /api/v1",
+    ),
     # The status, where nothing else was said.
     _on("status", status=(400, 412, 422), error=e.InvalidRequest),
     _on("status", status=(401,), error=e.AuthenticationFailed),

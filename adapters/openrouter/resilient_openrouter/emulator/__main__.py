@@ -22,6 +22,7 @@ from typing import Any, cast
 import anyio
 
 from resilient_openrouter.emulator import SCENARIOS, Emulator
+from resilient_openrouter.emulator.server import NO_PATH
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,8 +79,9 @@ async def _report(emulator: Emulator) -> None:
         entry = emulator.journal[number - 1]
         await entry.over()
         took = (entry.finished or entry.began) - entry.began
+        asked = entry.path if entry.scenario == NO_PATH else entry.model
         print(
-            f"{entry.number:4}  {entry.model}  {entry.scenario}  {entry.ended}  {took:.2f} s",
+            f"{entry.number:4}  {asked}  {entry.scenario}  {entry.ended}  {took:.2f} s",
             flush=True,
         )
 

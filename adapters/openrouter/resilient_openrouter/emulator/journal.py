@@ -28,6 +28,7 @@ class Entry:
 
     number: int
     connection: int
+    path: str
     model: str
     scenario: str
     began: float

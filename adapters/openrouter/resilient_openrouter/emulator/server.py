@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ("Emulator",)
 
 PADDING: Final = b"\n         \n"
+NO_PATH: Final = "e404_address"
 _PREFIX: Final = "/api/v1"
 _OWN: Final = "emu/"
 _NUMERIC: Final = frozenset({"seconds", "after", "every"})
@@ -142,15 +143,13 @@ class Emulator:
 
     async def _answer(self, connection: Connection, request: Request) -> bool:
         """Answer one request; return whether the connection stays open."""
-        if (request.method, request.path) != ("POST", f"{_PREFIX}/chat/completions"):
-            await connection.send(_plain(404, "Resource not found"))
-            return request.keeps_alive
         body = _json_object(request.body)
         model = str(body.get("model", ""))
         name = self._next(model, request, body)
         entry = Entry(
             number=len(self.journal) + 1,
             connection=connection.number,
+            path=request.path,
             model=model,
             scenario=name,
             began=self._now(),
@@ -162,6 +161,8 @@ class Emulator:
 
     def _next(self, model: str, request: Request, body: Mapping[str, Any]) -> str:
         """Return the name of the scenario that answers this request."""
+        if (request.method, request.path) != ("POST", f"{_PREFIX}/chat/completions"):
+            return NO_PATH
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return "e401_nokey"
@@ -336,12 +337,6 @@ def _headers(generation: str, now: datetime) -> dict[str, str]:
         "vary": "Accept-Encoding",
         "cf-ray": "8f0000000000aaaa-IAD",
     }
-
-
-def _plain(status: int, message: str) -> bytes:
-    body = json.dumps({"error": {"message": message, "code": status}}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body))}
-    return head(status, headers) + body
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

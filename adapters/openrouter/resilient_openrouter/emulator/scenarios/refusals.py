@@ -187,6 +187,7 @@ REFUSALS: Final[dict[str, Scenario]] = {
         retryable=True,
     ),
     "e404_legacy": refusal(404, "No allowed providers are available for the selected model."),
+    "e404_address": refusal(404, "Resource not found"),
     "e408": refusal(408, "Operation timed out. Please try again later."),
     "e409": refusal(409, "Conflict"),
     "e410": refusal(410, "Gone"),
