@@ -80,6 +80,6 @@ def annotate(attributes: Mapping[str, AttributeValue | None], /) -> None:
 
     >>> annotate({"http.response.status_code": 429, "gen_ai.response.id": None})
     """
-    otel = sys.modules.get("resilient.telemetry._otel")
-    if otel is not None:
-        otel.annotate(attributes)
+    targets = sys.modules.get("resilient.telemetry._targets")
+    if targets is not None:
+        targets.annotate(attributes)

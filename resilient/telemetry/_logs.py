@@ -29,6 +29,7 @@ from resilient._core.names import error_type
 from resilient._runtime.listeners import log
 from resilient.errors import AllTargetsFailed, Skipped, TimedOut
 from resilient.telemetry import names
+from resilient.telemetry._words import each, limit_reached, on, say, seconds, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,8 +96,8 @@ def _scheduled(event: events.RetryScheduled, call: Call) -> Told:
     of = "" if limit is None else f" of {limit}"
     asked = {"hint": " (as the server asks)", "predicate": " (as on= asks)"}.get(event.source, "")
     sentence = (
-        f"attempt {mine}{of}{_on(call, call.target)} failed: {say(event.error)};"
-        f" next try in {_seconds(event.wait)}{asked}"
+        f"attempt {mine}{of}{on(call, call.target)} failed: {say(event.error)};"
+        f" next try in {seconds(event.wait)}{asked}"
     )
     facts = {
         names.NUMBER: event.number,
@@ -114,8 +115,8 @@ def _stopped(event: events.RetryStopped, call: Call) -> Told | None:
     if event.error is not None or not event.leaves:
         return None
     sentence = (
-        f"attempt {event.number}{_on(call, call.target)} returned an unacceptable result,"
-        f" and it is what the call returns ({_why(event.result)})"
+        f"attempt {event.number}{on(call, call.target)} returned an unacceptable result,"
+        f" and it is what the call returns ({why(event.result)})"
     )
     facts = {
         names.NUMBER: event.number,
@@ -135,8 +136,8 @@ def _budget(event: events.BudgetRefused, call: Call) -> Told:
 
 def _overrun(event: events.TimeoutOverrun, call: Call) -> Told:
     sentence = (
-        f"attempt {event.number}{_on(call, call.target)} came back {_seconds(event.overrun)} after"
-        f" its limit of {_seconds(event.after)}: something in it swallows cancellation"
+        f"attempt {event.number}{on(call, call.target)} came back {seconds(event.overrun)} after"
+        f" its limit of {seconds(event.after)}: something in it swallows cancellation"
     )
     facts = {
         names.NUMBER: event.number,
@@ -149,7 +150,7 @@ def _overrun(event: events.TimeoutOverrun, call: Call) -> Told:
 
 
 def _fired(event: events.TimeoutFired, call: Call) -> Told:
-    sentence = f"{_limit(event.after, event.limit)}{_on(call, call.target)}"
+    sentence = f"{limit_reached(event.after, event.limit)}{on(call, call.target)}"
     facts = {
         names.NUMBER: event.number or None,
         names.TARGET: call.target,
@@ -201,7 +202,7 @@ def _bug(event: events.BugServed, call: Call) -> Told:
 
 def _degraded(event: events.Degraded, call: Call) -> Told:
     del event
-    sentence = f"no target answered ({_each(call)}); the last resort is returned"
+    sentence = f"no target answered ({each(call)}); the last resort is returned"
     facts = {names.OUTCOME: "degraded", names.ATTEMPTS: call.attempt}
     return names.DEGRADED_ANSWER, sentence, facts
 
@@ -222,19 +223,19 @@ def _ended(event: events.CallEnded, call: Call) -> Told | None:
         facts[names.RETRY_AFTER] = _float(getattr(error, "retry_after", None))
         return names.REJECTED, f"refused: {say(error)}", facts
     attempts = f"{event.attempts} attempt{'' if event.attempts == 1 else 's'}"
-    sentence = f"failed after {attempts} in {_seconds(event.elapsed)}: "
+    sentence = f"failed after {attempts} in {seconds(event.elapsed)}: "
     if isinstance(error, AllTargetsFailed):
-        sentence += f"every target ({_each(call)})"
+        sentence += f"every target ({each(call)})"
     else:
         sentence += say(error)
-        sentence += "" if event.retry_result is None else f" ({_why(event.retry_result)})"
+        sentence += "" if event.retry_result is None else f" ({why(event.retry_result)})"
     return names.FAILED, sentence, facts
 
 
 def _attempt(event: events.AttemptEnded, call: Call) -> Told:
     sentence = (
-        f"attempt {event.number}{_on(call, event.target)} ended after"
-        f" {_seconds(event.ended - event.started)}: {event.disposition}"
+        f"attempt {event.number}{on(call, event.target)} ended after"
+        f" {seconds(event.ended - event.started)}: {event.disposition}"
     )
     facts = {
         names.NUMBER: event.number,
@@ -262,56 +263,12 @@ _TOLD: dict[type[events.Event], Callable[[Any, Call], Told | None]] = {
 }
 
 
-def say(error: BaseException | None) -> str:
-    """Say in words what failed; `None` is a value that `on_result` judged bad."""
-    if isinstance(error, TimedOut):
-        return _limit(error.after, error.limit)
-    return "an unacceptable result" if error is None else error_type(error)
-
-
 def _failure(error: BaseException | None) -> Facts:
     facts: Facts = {names.ERROR_TYPE: "unacceptable_result" if error is None else error_type(error)}
     if isinstance(error, TimedOut):
         facts[names.TIMEOUT] = float(error.after)
         facts[names.TIMEOUT_SCOPE] = error.limit
     return facts
-
-
-def _limit(after: float, limit: str) -> str:
-    if limit == "total":
-        return f"the limit of {_seconds(after)} for everything is reached"
-    return f"timeout after {_seconds(after)}"
-
-
-def _why(result: str) -> str:
-    return _WHY.get(result, result)
-
-
-_WHY = {
-    "exhausted": "attempts are used up",
-    "not_retryable": "not retryable",
-    "deadline": "no time for the next wait",
-    "budget": "the retry budget is exhausted",
-    "rejected": "then refused",
-}
-
-
-def _each(call: Call) -> str:
-    """Say what came of each target."""
-    told: dict[int, str] = {}
-    for attempt in call.history or ():
-        told[attempt.target_index] = f"{attempt.target}: {attempt.error or attempt.disposition}"
-    for skip in call.skipped:
-        told.setdefault(skip.target_index, f"{skip.target} was not asked")
-    return ", ".join(told[index] for index in sorted(told)) or "none was asked"
-
-
-def _on(call: Call, target: str) -> str:
-    return f" on {target}" if len(call.plan.targets) > 1 else ""
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s"
 
 
 def _float(number: float | None) -> float | None:

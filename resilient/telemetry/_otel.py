@@ -17,29 +17,34 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, 
 
 from resilient._core import events
 from resilient._core.names import error_type
-from resilient._runtime.listeners import once
 from resilient.errors import TimedOut
 from resilient.telemetry import names
-from resilient.telemetry._describe import SpanDescription, is_attribute
+from resilient.telemetry._attributes import (
+    of_attempt,
+    of_attempt_end,
+    of_call,
+    of_call_end,
+    of_rejection,
+    of_skip,
+    of_target,
+)
 from resilient.telemetry._failures import Failures
 from resilient.telemetry._spans import Attempt, CallSpans, detach, finish, times_of
+from resilient.telemetry._targets import ATTEMPT, description_of, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Literal
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
+    from resilient.telemetry._attributes import Attributes
     from resilient.telemetry._call import Call
-    from resilient.telemetry._describe import AttributeValue
+    from resilient.telemetry._describe import SpanDescription
     from resilient.telemetry._failures import Describe
 
-    Attributes = dict[str, Any]
-
-_ATTEMPT = otel.create_key("resilient-attempt")
 _INTERNAL = SpanKind.INTERNAL
-_OWN = frozenset(attribute.name for attribute in names.ATTRIBUTES)
 
 
 class OtelListener:
@@ -79,17 +84,10 @@ class OtelListener:
             hook(spans, event, call)
 
     def _call_started(self, event: events.CallStarted, call: Call) -> None:
-        plan = call.plan
-        parent: Call | None = call.parent
-        attributes: Attributes = {names.PIPELINE: plan.name, names.POLICIES: plan.policies}
-        if plan.function != plan.name:
-            attributes[names.FUNCTION] = plan.function
-        if parent is not None and parent.attempt:
-            attributes[names.PARENT_ATTEMPT] = parent.attempt
         base = otel.get_current()
         times = times_of(call)
         span = self._tracer.start_span(
-            plan.name, base, _INTERNAL, attributes, start_time=times.ns(event.at)
+            call.plan.name, base, _INTERNAL, of_call(call), start_time=times.ns(event.at)
         )
         if span.get_span_context() == get_current_span(base).get_span_context():
             # Without an SDK a span is its parent again: there is nothing to pass on.
@@ -98,19 +96,14 @@ class OtelListener:
         call.spans = CallSpans(call, span, base, set_span_in_context(span, base), times)
 
     def _attempt_started(self, spans: CallSpans, event: events.AttemptStarted, call: Call) -> None:
-        described = _description(call, event.target_index)
-        attributes: Attributes = {
-            names.NUMBER: event.number,
-            names.KIND: event.kind,
-            names.TARGET: event.target,
-            names.TARGET_INDEX: event.target_index,
-        }
+        described = description_of(call, event.target_index)
+        attributes = of_attempt(event)
         name, kind = f"attempt {call.plan.name}", _INTERNAL
         start = spans.times.ns(event.at)
         above = spans.context
         if described is not None:
             if call.plan.single[event.target_index]:
-                name, kind = described.name, _kind(described)
+                name, kind = described.name, kind_of(described)
                 attributes = {**described.attributes, **attributes}
             else:
                 above = self._enter_target(spans, described, event, start)
@@ -119,7 +112,7 @@ class OtelListener:
         # Above what is current here: somebody between the call and its target may have added to it.
         context = set_span_in_context(span)
         shown = Attempt(span, span if spans.target is None else spans.target)
-        spans.attempt_context = context = otel.set_value(_ATTEMPT, shown, context)
+        spans.attempt_context = context = otel.set_value(ATTEMPT, shown, context)
         token = otel.attach(context)
         call.leave_attempt = lambda: detach(token)
 
@@ -127,13 +120,9 @@ class OtelListener:
         self, spans: CallSpans, described: SpanDescription, event: events.AttemptStarted, start: int
     ) -> Context:
         if spans.target is None:
-            attributes: Attributes = {
-                **described.attributes,
-                names.TARGET: event.target,
-                names.TARGET_INDEX: event.target_index,
-            }
+            attributes = {**described.attributes, **of_target(event)}
             spans.target = self._tracer.start_span(
-                described.name, spans.context, _kind(described), attributes, start_time=start
+                described.name, spans.context, kind_of(described), attributes, start_time=start
             )
         return set_span_in_context(spans.target, spans.base)
 
@@ -144,7 +133,7 @@ class OtelListener:
         end = spans.times.ns(event.ended)
         failed = self._failed(call, event.error, unacceptable=event.unacceptable)
         if span.is_recording():
-            span.set_attributes(_of_attempt(event))
+            span.set_attributes(of_attempt_end(event))
             if failed is not None:
                 self._fail(span, failed, event.error)
                 if event.disposition == "raised":
@@ -161,29 +150,14 @@ class OtelListener:
             spans.interrupted = self._failures.bounded(call.plan.name, kind)
 
     def _target_skipped(self, spans: CallSpans, event: events.TargetSkipped, call: Call) -> None:
-        attributes: Attributes = {
-            names.TARGET: event.target,
-            names.TARGET_INDEX: event.target_index,
-            names.VERDICT: "neutral",
-            names.DISPOSITION: "skipped",
-            names.SKIP_REASON: event.reason,
-        }
-        if event.scope is not None:
-            attributes[names.SKIP_SCOPE] = event.scope
         at = spans.times.ns(event.at)
-        finish(self._attempt_span(spans, call, attributes, at), at)
+        finish(self._attempt_span(spans, call, of_skip(event), at), at)
 
     def _call_rejected(self, spans: CallSpans, event: events.CallRejected, call: Call) -> None:
         if not event.enforced:
             return
-        attributes: Attributes = {
-            names.TARGET: call.target,
-            names.TARGET_INDEX: call.target_index,
-            names.VERDICT: "neutral",
-            names.DISPOSITION: "rejected",
-        }
         at = spans.times.ns(event.at)
-        span = self._attempt_span(spans, call, attributes, at)
+        span = self._attempt_span(spans, call, of_rejection(call), at)
         if span.is_recording() and event.error is not None:
             self._fail(span, self._failures.type_of(call.plan.name, event.error), event.error)
         finish(span, at)
@@ -208,7 +182,7 @@ class OtelListener:
         span = spans.call
         spans.ended = True
         if span.is_recording():
-            span.set_attributes(_of_call(event, call))
+            span.set_attributes(of_call_end(event, call))
             if failed is not None:
                 self._fail(span, failed, event.error)
                 self._record_once(spans, span, event.error, end)
@@ -254,86 +228,6 @@ class OtelListener:
         if self._record and error is not None and spans.recorded != id(error):
             spans.recorded = id(error)
             span.record_exception(error, timestamp=at)
-
-
-def annotate(attributes: Mapping[str, AttributeValue | None]) -> None:
-    """Put `attributes` onto the span that describes the target of this attempt."""
-    attempt = otel.get_value(_ATTEMPT)
-    if not isinstance(attempt, Attempt) or not attempt.span.is_recording():
-        return
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        if is_attribute(key, value) and key not in _OWN:
-            attempt.described.set_attribute(key, value)
-        else:
-            _dropped(key, value)
-
-
-def _dropped(key: object, value: object) -> None:
-    name = key if isinstance(key, str) else f"a name of type {type(key).__qualname__}"
-    once(
-        ("annotate", name),
-        "annotate: %s with a value of type %s is dropped",
-        name,
-        type(value).__qualname__,
-    )
-
-
-def _description(call: Call, index: int) -> SpanDescription | None:
-    describes = call.plan.describes
-    target = describes[index] if index < len(describes) else None
-    if target is None:
-        return None
-    try:
-        made = target.describe()
-    except Exception as failed:  # noqa: BLE001 - an adapter's mistake never changes an outcome
-        made = failed
-    if isinstance(made, SpanDescription):
-        return made
-    once(
-        ("describe", type(target), type(made)),
-        "%s.describe() gave %s and no SpanDescription; its target stays undescribed",
-        type(target).__qualname__,
-        type(made).__qualname__,
-    )
-    return None
-
-
-def _kind(described: SpanDescription) -> SpanKind:
-    return SpanKind[described.kind.upper()]
-
-
-def _of_attempt(event: events.AttemptEnded) -> Attributes:
-    attributes: Attributes = {
-        names.VERDICT: event.verdict,
-        names.DISPOSITION: event.disposition,
-    }
-    if event.wait is not None and event.wait_source is not None:
-        attributes[names.DELAY] = float(event.wait)
-        attributes[names.DELAY_SOURCE] = event.wait_source
-    if event.hint_source is not None:
-        attributes[names.HINT_SOURCE] = event.hint_source
-    if event.timeout is not None and event.timeout_limit is not None:
-        attributes[names.TIMEOUT] = float(event.timeout)
-        attributes[names.TIMEOUT_SCOPE] = event.timeout_limit
-    if event.overrun is not None:
-        attributes[names.OVERRUN] = event.overrun
-    return attributes
-
-
-def _of_call(event: events.CallEnded, call: Call) -> Attributes:
-    attributes: Attributes = {names.OUTCOME: event.outcome, names.ATTEMPTS: event.attempts}
-    if call.plan.retries and event.retry_result is not None:
-        attributes[names.RETRY_RESULT] = event.retry_result
-    if event.waited > 0:
-        attributes[names.DELAY_TOTAL] = float(event.waited)
-    if event.target is not None and event.target_index is not None:
-        attributes[names.TARGET] = event.target
-        attributes[names.TARGET_INDEX] = event.target_index
-    if event.outcome == "degraded":
-        attributes[names.DEGRADED] = True
-    return attributes
 
 
 def _version() -> str:

@@ -303,7 +303,7 @@ def test_a_wrong_annotation_is_dropped(spans, lines):
 def test_an_annotation_that_nobody_records_is_free(loaded, lines, monkeypatch):
     """Without spans nothing is looked at, and nothing is said."""
     if not loaded:
-        monkeypatch.delitem(sys.modules, "resilient.telemetry._otel")
+        monkeypatch.delitem(sys.modules, "resilient.telemetry._targets")
 
     @retry
     async def ask():
