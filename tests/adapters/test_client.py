@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+import socket
 import ssl
 import subprocess
 import sys
@@ -171,9 +172,30 @@ class TestConnections:
         assert (error.scope, error.billed, error.retryable) == ("host", "no", True)
         assert str(error) == (
             "[connect_failed] ConnectFailed: the host could not be reached:"
-            " ConnectError at 127.0.0.1 (m/m)"
+            f" connection refused at {httpx.URL(url).netloc.decode()} (m/m)"
         )
         assert isinstance(error.__cause__, httpx.ConnectError)
+
+    async def test_a_name_that_nobody_knows(self, monkeypatch):
+        """A host whose name is not found is told apart from one that does not listen."""
+
+        def unknown(*args, **options):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        async with OpenRouter(SECRET, base_url="https://nowhere.invalid/api/v1") as openrouter:
+            with pytest.raises(
+                ConnectFailed, match=r"name not found \(DNS\) at nowhere.invalid:443"
+            ):
+                await openrouter.chat("m/m", MESSAGES)
+
+    async def test_a_host_that_is_too_slow(self):
+        """A connection that is not there within its limit timed out."""
+        async with Emulator() as emulator:
+            url = emulator.url.replace("http:", "https:")  # nobody there speaks TLS
+            async with OpenRouter(SECRET, base_url=url, connect=0.1) as openrouter:
+                with pytest.raises(ConnectFailed, match=r"timed out at 127\.0\.0\.1:\d+ "):
+                    await openrouter.chat("m/m", MESSAGES)
 
     async def test_an_address_of_https_is_spoken_to_with_tls(self):
         """A server that cannot speak TLS is a host that cannot be reached."""

@@ -22,8 +22,9 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from resilient import remaining
+from resilient_openrouter._reach import reason_of, where
 from resilient_openrouter.classify import transport_error
-from resilient_openrouter.errors import MalformedResponse
+from resilient_openrouter.errors import ConnectFailed, MalformedResponse
 from resilient_openrouter.hints import lower
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class Transport:
             kind = transport_error(error)
             if kind is None:
                 raise
-            name = type(error).__name__
+            why = reason_of(error) if kind is ConnectFailed else type(error).__name__
             raise kind(
-                f"{kind.says}: {name} at {request.url.host}",
+                f"{kind.says}: {why} at {where(request.url)}",
                 model=model,
                 generation_id=record.call.generation_id,
             ) from error
