@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from resilient._core.shape import attribute, text_of
-from resilient.errors import AllTargetsFailed, Skipped, TimedOut, Unacceptable
+from resilient._core.shape import attribute, status_of, text_of
+from resilient.errors import AllTargetsFailed, ResilientError, Skipped, TimedOut, Unacceptable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def error_type(error: BaseException) -> str:
     may carry its own name as `telemetry_error_type` (a backend's error says
     "429"). Only our own limits are called `timeout`.
     """
-    own = text_of(attribute(error, "telemetry_error_type"))
+    own = _own_name(error)
     if own is not None:
         return own
     kind = type(error)  # `isinstance` would believe `__class__`
@@ -43,6 +43,23 @@ def error_type(error: BaseException) -> str:
         return _TIMED_OUT[cast("TimedOut", error).limit]
     ours = (name for cls, name in _OURS.items() if issubclass(kind, cls))
     return next(ours, None) or class_name(kind)
+
+
+def error_status(error: BaseException | None) -> int | None:
+    """Return the HTTP status of a failure that its name does not tell, `None` without one.
+
+    Only a foreign exception has one: what brings its own name says there what
+    it wants to, and ours are no answers of a server.
+    """
+    kind = type(error)
+    if not issubclass(kind, Exception) or issubclass(kind, ResilientError):
+        return None
+    found = cast("Exception", error)
+    return status_of(found) if _own_name(found) is None else None
+
+
+def _own_name(error: BaseException) -> str | None:
+    return text_of(attribute(error, "telemetry_error_type"))
 
 
 def class_name(cls: type) -> str:

@@ -41,7 +41,8 @@ class Attempt:
     target. `started` is in seconds since the call began. `wait` is the pause
     that followed (`None` where none did) and `wait_source` who asked for it:
     `backoff`, `hint` or `predicate`. `hint_source` says where a server's hint
-    was read. `error` is the type of what it raised, as in `error.type`.
+    was read. `error` is the type of what it raised, as in `error.type`;
+    `status` is the HTTP status that a foreign exception carries.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Attempt:
     wait: float | None = None
     wait_source: WaitSource | None = None
     hint_source: str | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resilient._core.names import error_status
 from resilient.telemetry import names
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def of_attempt_end(event: events.AttemptEnded) -> Attributes:
         attributes[names.TIMEOUT_SCOPE] = event.timeout_limit
     if event.overrun is not None:
         attributes[names.OVERRUN] = event.overrun
+    status = error_status(event.error)
+    if status is not None:
+        attributes[names.STATUS] = status
     return attributes
 
 

@@ -25,7 +25,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from resilient._core import events
-from resilient._core.names import error_type
+from resilient._core.names import error_status, error_type
 from resilient._runtime.listeners import log
 from resilient.errors import AllTargetsFailed, Skipped, TimedOut
 from resilient.telemetry import names
@@ -265,6 +265,7 @@ _TOLD: dict[type[events.Event], Callable[[Any, Call], Told | None]] = {
 
 def _failure(error: BaseException | None) -> Facts:
     facts: Facts = {names.ERROR_TYPE: "unacceptable_result" if error is None else error_type(error)}
+    facts[names.STATUS] = error_status(error)
     if isinstance(error, TimedOut):
         facts[names.TIMEOUT] = float(error.after)
         facts[names.TIMEOUT_SCOPE] = error.limit

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from resilient.telemetry._describe import AttributeValue
 
 ATTEMPT = otel.create_key("resilient-attempt")
-_OWN = frozenset(attribute.name for attribute in names.ATTRIBUTES)
+# The status is shared: a target knows it where no error carries it.
+_OWN = frozenset(attribute.name for attribute in names.ATTRIBUTES) - {names.STATUS}
 
 
 def annotate(attributes: Mapping[str, AttributeValue | None]) -> None:

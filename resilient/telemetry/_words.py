@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilient._core.names import error_type
+from resilient._core.names import error_status, error_type
 from resilient.errors import TimedOut
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ def say(error: BaseException | None) -> str:
     """Say in words what failed; `None` is a value that `on_result` judged bad."""
     if isinstance(error, TimedOut):
         return limit_reached(error.after, error.limit)
-    return "an unacceptable result" if error is None else error_type(error)
+    if error is None:
+        return "an unacceptable result"
+    return _with_status(error_type(error), error_status(error))
 
 
 def limit_reached(after: float, limit: str) -> str:
@@ -43,7 +45,8 @@ def each(call: Call) -> str:
     """Say what came of each target."""
     told: dict[int, str] = {}
     for attempt in call.history or ():
-        told[attempt.target_index] = f"{attempt.target}: {attempt.error or attempt.disposition}"
+        came = _with_status(attempt.error or attempt.disposition, attempt.status)
+        told[attempt.target_index] = f"{attempt.target}: {came}"
     for skip in call.skipped:
         told.setdefault(skip.target_index, f"{skip.target} was not asked")
     return ", ".join(told[index] for index in sorted(told)) or "none was asked"
@@ -52,6 +55,10 @@ def each(call: Call) -> str:
 def on(call: Call, target: str) -> str:
     """Name the target where there are several."""
     return f" on {target}" if len(call.plan.targets) > 1 else ""
+
+
+def _with_status(kind: str, status: int | None) -> str:
+    return kind if status is None else f"{kind} {status}"
 
 
 def seconds(number: float) -> str:

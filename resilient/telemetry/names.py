@@ -53,6 +53,7 @@ OVERRUN = "resilient.timeout.overrun"
 SKIP_REASON = "resilient.skip.reason"
 SKIP_SCOPE = "resilient.skip.scope"
 ERROR_TYPE = "error.type"
+STATUS = "http.response.status_code"
 
 # Only in log lines.
 EVENT = "event.name"
@@ -150,6 +151,7 @@ ATTRIBUTES = (
     Attribute(SKIP_REASON, "str", ("attempt",), _SKIPS),
     Attribute(SKIP_SCOPE, "str", ("attempt",)),
     Attribute(ERROR_TYPE, "str", ("call", "attempt", "target")),
+    Attribute(STATUS, "int", ("attempt",)),
 )
 
 FIELDS = (
@@ -162,6 +164,7 @@ FIELDS = (
     Attribute(TARGET, "str"),
     Attribute(NEXT_TARGET, "str"),
     Attribute(ERROR_TYPE, "str"),
+    Attribute(STATUS, "int"),
     Attribute(LIMIT, "int"),
     Attribute(DELAY, "float"),
     Attribute(DELAY_SOURCE, "str", values=_WAIT_SOURCES),

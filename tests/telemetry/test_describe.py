@@ -224,6 +224,7 @@ def test_an_undescribed_target_is_annotated_on_its_attempt(backend, spans):
 
     async def in_a_child():
         annotate({"app.rows": 3, "app.names": ("a", "b"), "app.share": 0.5, "app.hit": True})
+        annotate({"http.response.status_code": 200})
 
     async def caller():
         annotate({"app.rows": 1})
@@ -235,6 +236,7 @@ def test_an_undescribed_target_is_annotated_on_its_attempt(backend, spans):
     assert "app.rows" not in call.attributes
     assert attempt.attributes["app.rows"] == 3
     assert attempt.attributes["app.names"] == ("a", "b")
+    assert attempt.attributes["http.response.status_code"] == 200
 
 
 @both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import types
 import weakref
 
 import pytest
@@ -25,7 +26,7 @@ from resilient import (
     timeout,
     value,
 )
-from resilient._core.names import error_type
+from resilient._core.names import error_status, error_type
 from resilient._runtime.call import Call
 from resilient._runtime.listeners import process
 from resilient._runtime.plan import Plan
@@ -106,6 +107,44 @@ def test_error_type_is_the_same_on_call_and_attempt(error, kind):
     captured = failed(error)
     assert types_of(captured) == [kind, kind]
     assert [span.status.status_code for span in captured] == [StatusCode.ERROR] * 2
+
+
+class Answered(Exception):
+    """An error of an HTTP client, with whatever it carries."""
+
+    def __init__(self, **attributes):
+        super().__init__("sentinel")
+        self.__dict__.update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Answered(status_code=503), 503),
+        (Answered(status=404), 404),
+        (Answered(response=types.SimpleNamespace(status_code=429)), 429),
+        (Answered(status_code=600), None),
+        (Answered(status_code="503"), None),
+        (Answered(status_code=503, telemetry_error_type="overloaded"), None),
+        (ConnectionError(), None),
+        (TimedOut(8, "attempt"), None),
+    ],
+)
+def test_a_foreign_error_shows_its_status_on_the_attempt(error, status):
+    """An HTTP status that an error carries is on its attempt, unless the error names itself."""
+    call, attempt = failed(error)
+    assert attempt.attributes.get(names.STATUS) == status
+    assert names.STATUS not in call.attributes
+
+
+def test_an_error_of_ours_has_no_status():
+    """What is set on an error of the library is no answer of a server."""
+    refused = Rejected("no", policy="bulkhead")
+    refused.status_code = 503
+    assert (error_status(refused), error_status(None)) == (None, None)
+    cancelled = KeyboardInterrupt()
+    cancelled.status_code = 503
+    assert error_status(cancelled) is None
 
 
 def test_the_65th_type_of_a_pipeline_is_other():

@@ -8,11 +8,13 @@ import re
 import types
 
 import anyio
+import httpx
 import pytest
 from opentelemetry import trace
 
 from resilient import (
     AllTargetsFailed,
+    Attempt,
     FallbackManager,
     Fault,
     Rejected,
@@ -68,6 +70,15 @@ async def local(*_):
     return "local"
 
 
+def raising(error):
+    """Return a function whose calls all raise this very error."""
+
+    async def ask():
+        raise error
+
+    return ask
+
+
 @both
 def test_e01_success_says_nothing(backend, lines, spans):
     """E01: a call that answers at once has no line, not even at DEBUG."""
@@ -93,6 +104,54 @@ def test_e01_a_retried_failure_is_a_warning(backend, lines):
         "resilient.retry.delay.source": "backoff",
         "error.type": "ConnectionError",
     }
+
+
+@both
+def test_a_status_stands_behind_the_name_of_the_error(backend, lines):
+    """An HTTP status that the error carries is in the sentence and in a field."""
+    response = httpx.Response(503, request=httpx.Request("GET", "http://127.0.0.1/secret"))
+    run(
+        raising(httpx.HTTPStatusError("secret", request=response.request, response=response)),
+        retry(attempts=2, backoff=[1]),
+        backend=backend,
+    )
+    assert told(lines) == [
+        ("WARNING", "ask: attempt 1 of 2 failed: httpx.HTTPStatusError 503; next try in 1 s"),
+        (
+            "ERROR",
+            "ask: failed after 2 attempts in 1 s: httpx.HTTPStatusError 503 (attempts are used up)",
+        ),
+    ]
+    for line in lines():
+        assert facts(line)["error.type"] == "httpx.HTTPStatusError"
+        assert facts(line)["http.response.status_code"] == 503
+
+
+def test_each_target_is_told_with_its_status(lines):
+    """The line about every target says the status that each failed with."""
+    call = FakeCall()
+    call.history = [attempt(0, "large", "httpx.HTTPStatusError", 503), attempt(1, "small", "429")]
+    process.quiet[0].on_event(events.Degraded(1), call)
+    assert told(lines)[0][1] == (
+        "ask: no target answered (large: httpx.HTTPStatusError 503, small: 429);"
+        " the last resort is returned"
+    )
+
+
+def attempt(index, target, error, status=None):
+    return Attempt(
+        number=index + 1,
+        on_target=1,
+        target=target,
+        target_index=index,
+        kind="initial",
+        started=0,
+        duration=1,
+        verdict="failure",
+        disposition="fell_back",
+        error=error,
+        status=status,
+    )
 
 
 @both
