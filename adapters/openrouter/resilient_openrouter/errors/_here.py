@@ -35,10 +35,14 @@ class LocalSaturation(OpenRouterError):
 
 
 class MissingKey(OpenRouterError, ValueError):
-    """There is no key to call with. Raised by the first call, never by an import."""
+    """There is no key to call with. Raised by the first call, never by an import.
+
+    A mistake of configuration is no outage: it ends a chain at once, and
+    neither another target nor a last resort hides it.
+    """
 
     says = "there is no API key"
-    scope = "credential"
+    scope = "request"
     health = "neutral"
     billed = "no"
 
