@@ -144,6 +144,22 @@ class TargetSkipped(Event):
 
 
 @dataclass(slots=True)
+class TargetRests(Event):
+    """From now on a target is not asked for `seconds`, nor is whoever shares its `scope`.
+
+    Emitted once, by the failure that began it; `scope` is `None` where the
+    target alone rests, and `asked` says whether the server asked for that time.
+    """
+
+    target: str
+    target_index: int
+    seconds: float
+    scope: str | None
+    error: Exception | None
+    asked: bool = False
+
+
+@dataclass(slots=True)
 class FellBack(Event):
     """The chain moved on from a failed target to the next one."""
 

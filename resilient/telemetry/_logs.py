@@ -11,8 +11,8 @@ the line of what followed it:
 
 So `AttemptEnded`, `TimeoutFired` and a `RetryStopped` with an error have no
 line of their own; `severities` can give the first two one. Facts of their own
-are `TargetSkipped` (INFO), `BudgetRefused` and `TimeoutOverrun` (WARNING), and
-`BugServed` (ERROR), which says where a bug is that a fallback hides.
+are `TargetSkipped` (INFO), `TargetRests`, `BudgetRefused` and `TimeoutOverrun`
+(WARNING), and `BugServed` (ERROR), which says where a bug is that a fallback hides.
 
 The facts of the sentence are also in `extra`, under the names that spans use.
 They have dots in them, so none can be an attribute of a `LogRecord`. No
@@ -172,6 +172,20 @@ def _skipped(event: events.TargetSkipped, _call: Call) -> Told:
     return names.SKIPPED, sentence, facts
 
 
+def _rests(event: events.TargetRests, call: Call) -> Told:
+    who = event.target if event.scope is None else f"the {event.scope} of {event.target}"
+    asked = ", as the server asks" if event.asked else ""
+    sentence = f"{who} rests {seconds(event.seconds)} ({say(event.error)}{asked})"
+    facts = {
+        names.NUMBER: call.attempt or None,
+        names.TARGET: event.target,
+        names.SKIP_SCOPE: event.scope,
+        names.RETRY_AFTER: float(event.seconds),
+        **_failure(event.error),
+    }
+    return names.RESTS, sentence, facts
+
+
 def _fell_back(event: events.FellBack, call: Call) -> Told:
     after = f" after {call.on_target} attempts" if call.on_target > 1 else ""
     sentence = f"{event.from_target} failed{after}: {say(event.error)}; asking {event.to_target}"
@@ -255,6 +269,7 @@ _TOLD: dict[type[events.Event], Callable[[Any, Call], Told | None]] = {
     events.TimeoutFired: _fired,
     events.TimeoutOverrun: _overrun,
     events.TargetSkipped: _skipped,
+    events.TargetRests: _rests,
     events.FellBack: _fell_back,
     events.BugServed: _bug,
     events.Degraded: _degraded,

@@ -75,6 +75,7 @@ BUDGET_EXHAUSTED = "resilient.retry.budget_exhausted"
 TIMEOUT_FIRED = "resilient.timeout.fired"
 TIMEOUT_OVERRUN = "resilient.timeout.overrun"
 SKIPPED = "resilient.target.skipped"
+RESTS = "resilient.target.rests"
 FELL_BACK = "resilient.fallback.activated"
 BUG_SERVED = "resilient.fallback.bug_served"
 DEGRADED_ANSWER = "resilient.fallback.degraded"
@@ -188,6 +189,7 @@ LINES = (
     Line(SCHEDULED, "WARNING"),
     Line(FELL_BACK, "WARNING"),
     Line(SKIPPED, "INFO"),
+    Line(RESTS, "WARNING"),
     Line(BUG_SERVED, "ERROR"),
     Line(DEGRADED_ANSWER, "ERROR"),
     Line(FAILED, "ERROR"),

@@ -268,6 +268,10 @@ EVENTS = {
         events.TargetSkipped(1, "small", 1, "scope_condemned", "credential", 30),
         events.TargetSkipped(1, "small", 1, "disabled"),
     ],
+    names.RESTS: [
+        events.TargetRests(1, "large", 0, 30, None, ERROR, asked=True),
+        events.TargetRests(1, "large", 0, 30, "credential", ERROR),
+    ],
     names.FELL_BACK: [events.FellBack(1, "large", "small", ERROR)],
     names.BUG_SERVED: [events.BugServed(1, "large", "TypeError", "app.py", 7, 1)],
     names.DEGRADED_ANSWER: [events.Degraded(1)],
@@ -428,6 +432,25 @@ def test_an_overrun_is_a_warning(backend, lines):
             ),
         )
     ]
+
+
+def test_a_target_that_begins_to_rest_is_a_warning(lines):
+    """A rest says who, for how long, after what, and whether the server asked for it."""
+    for event in EVENTS[names.RESTS]:
+        process.quiet[0].on_event(event, FakeCall())
+    assert told(lines) == [
+        ("WARNING", "ask: large rests 30 s (ConnectionError, as the server asks)"),
+        ("WARNING", "ask: the credential of large rests 30 s (ConnectionError)"),
+    ]
+    assert facts(lines()[1]) == {
+        "event.name": "resilient.target.rests",
+        "resilient.pipeline.name": "ask",
+        "resilient.attempt.number": 2,
+        "resilient.target.name": "large",
+        "resilient.skip.scope": "credential",
+        "resilient.retry_after": 30.0,
+        "error.type": "ConnectionError",
+    }
 
 
 def test_a_refused_call_is_an_error_line(lines):
