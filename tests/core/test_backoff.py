@@ -173,9 +173,7 @@ def test_the_cap_of_a_constant_is_no_more_than_its_wait() -> None:
 @pytest.mark.parametrize("made", [exponential, linear, fibonacci])
 @pytest.mark.parametrize("option", ["base", "cap"])
 def test_a_wrong_duration_names_its_option(made, option: str) -> None:
-    """A refused duration is named with what is accepted."""
-    with pytest.raises(ValueError, match=rf"^{option} must be seconds from 0 on .*, not -1$"):
-        made(**{option: -1})
+    """A duration of a wrong type is refused by its name, with what is accepted."""
     with pytest.raises(TypeError, match=rf"^{option} must be seconds from 0 on .*, not 'soon'$"):
         made(**{option: "soon"})
 

@@ -108,13 +108,6 @@ def test_our_other_errors_are_covered_like_any():
     assert condition(Exception).decide(Unacceptable(1)) is True
 
 
-def test_plain_type_decides_without_making_anything():
-    """The answer for a type is one of two constants."""
-    on = condition(Busy)
-    assert {id(on.decide(error)) for error in (Busy(), VeryBusy())} == {id(True)}
-    assert on.decide(KeyError()) is False
-
-
 # What is refused
 
 
