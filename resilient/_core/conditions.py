@@ -47,8 +47,8 @@ def not_a_bug(error: BaseException) -> bool:
     (True, False)
     """
     if is_group(error):
-        return all(not isinstance(leaf, BUGS) for leaf in leaves(error) or (error,))
-    return not isinstance(error, BUGS)
+        return not any(issubclass(type(leaf), BUGS) for leaf in leaves(error) or ())
+    return not issubclass(type(error), BUGS)
 
 
 class Condition(ABC):
@@ -160,13 +160,14 @@ class Named(Condition):
 
     def one(self, error: Exception) -> bool:
         """Return `True` for an instance of one of the types."""
-        if not isinstance(error, self.types):
+        kind = type(error)  # `isinstance` would believe `__class__`
+        if not issubclass(kind, self.types):
             return False
-        return not isinstance(error, Rejected) or isinstance(error, self.ours)
+        return not issubclass(kind, Rejected) or issubclass(kind, self.ours)
 
     def whole(self, group: Exception) -> bool | None:
         """Return `True` where a type names this kind of group."""
-        return True if isinstance(group, self.special) else None
+        return True if issubclass(type(group), self.special) else None
 
     def describe(self) -> str:
         """Return the names of the types."""

@@ -101,6 +101,13 @@ def test_broad_type_does_not_cover_our_own_refusals():
     assert condition((Exception, Skipped)).decide(skipped) is True
 
 
+def test_what_an_error_says_of_its_class_is_not_believed(untrusted):
+    """An error is judged by its real class, and one that raises when it is asked is not asked."""
+    assert condition(Exception).decide(untrusted) is True
+    assert condition((Busy, AllTargetsFailed)).decide(untrusted) is False
+    assert not_a_bug(untrusted)
+
+
 def test_our_other_errors_are_covered_like_any():
     """A timeout of ours is a `TimeoutError` and an `Exception` to whoever names these."""
     for broad in (Exception, TimeoutError, OSError, TimedOut, ResilientError):
