@@ -219,16 +219,19 @@ class TestScopes:
 
     async def test_nothing_hides_a_missing_key(self, monkeypatch):
         """A missing key surfaces past other targets and a last resort, until somebody sets it."""
-        async with Emulator() as emulator, router(emulator, OTHER) as second:
-            async with OpenRouter(base_url=emulator.url) as openrouter:
-                behind = (second.target(CLAUDE), local)
-                chain = openrouter.manager(GPT, *behind, degrade=reply("No answer now."))
-                for _ in range(2):
-                    with pytest.raises(MissingKey, match="OPENROUTER_API_KEY"):
-                        await chain.run(MESSAGES)
-                assert len(emulator.journal) == 0
-                monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
-                assert (await chain.run(MESSAGES)).target == GPT
+        async with (
+            Emulator() as emulator,
+            OpenRouter(base_url=emulator.url) as openrouter,
+            router(emulator, OTHER) as second,
+        ):
+            behind = (second.target(CLAUDE), local)
+            chain = openrouter.manager(GPT, *behind, degrade=reply("No answer now."))
+            for _ in range(2):
+                with pytest.raises(MissingKey, match="OPENROUTER_API_KEY"):
+                    await chain.run(MESSAGES)
+            assert len(emulator.journal) == 0
+            monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+            assert (await chain.run(MESSAGES)).target == GPT
 
 
 class TestRetries:
