@@ -360,14 +360,65 @@ class TestAsk:
         assert "[503] Overloaded: the model has no capacity right now (a/first" in err
         assert err.endswith("; b/second: timed out after 0.2 s (limit of one attempt)\n")
 
+    def test_retries_are_told_where_nobody_answered(self, server, capsys):
+        """What one line cannot tell stands below it: every attempt, with its reason and cost."""
+        server.script("a/first", ["e503", "e502"])
+        server.script("b/late", ["stall?every=0.02"])
+        models = ["--model", "a/first", "--model", "b/late"]
+        assert self.ask(*models, "--timeout", "0.2", "--base-url", server.url) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        first, *story = timeless(err).splitlines()
+        assert first.startswith("resilient ask: nobody answered: [502] UpstreamError")
+        assert story == [
+            "  1 a/first: 503; the model has no capacity right now: once more after 0.00 s",
+            "  2 a/first: 502; the provider failed: next",
+            "  3 b/late: timeout; keep-alives, but no answer within 0.00 s: once more after 0.00 s",
+            "  4 b/late: timeout; keep-alives, but no answer within 0.00 s",
+            "  in 0.00 s; cost $0 and 3 unknown",
+        ]
+
+    def test_skipped_models_are_told_where_nobody_answered(self, server, monkeypatch, capsys):
+        """When one failure kept other models from being asked, they are told with the reason."""
+        monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-mine")
+        server.refuse_key("sk-or-v1-mine")
+        models = ["--model", "a/first", "--model", "b/second"]
+        assert self.ask(*models, "--base-url", server.url) == 1
+        first, *story = timeless(capsys.readouterr().err).splitlines()
+        assert first.startswith("resilient ask: nobody answered: [401] AuthenticationFailed")
+        assert story == [
+            "  1 a/first: 401; the key is not accepted",
+            "  - b/second: not asked; shares the key that failed: no call",
+            "  in 0.00 s; cost $0",
+        ]
+
+    def test_a_wrong_address_is_told_in_the_words_of_the_command_line(self, server, capsys):
+        """A server that has nothing at the address is told with the option that names it."""
+        url = server.url.removesuffix("/api/v1")
+        assert self.ask("--model", "a/b", "--base-url", url) == 1
+        err = capsys.readouterr().err
+        assert "nothing at this address; --base-url usually ends in /api/v1 (a/b" in err
+        assert len(err.splitlines()) == 1
+
     @pytest.mark.parametrize(
         ("options", "told"),
         [
-            (["--base-url", "http://example.org"], "base_url must be https"),
-            (["--base-url", "nowhere"], "base_url must be an https address"),
-            (["--timeout", "-1"], "timeout"),
-            (["--attempts", "0"], "attempts"),
-            (["--model", "a/b"], "'a/b' twice"),
+            (
+                ["--base-url", "http://example.org"],
+                "--base-url must be https, or http to this machine alone, not 'http://example.org'",
+            ),
+            (
+                ["--base-url", "nowhere"],
+                "--base-url must be an https address, or http to this machine, not 'nowhere'",
+            ),
+            (["--base-url", "https://a:99999"], "--base-url must be an address with a port"),
+            (["--base-url", "https://a:secret@b"], "--base-url must be a plain address: no user"),
+            (["--timeout", "-1"], "--timeout must be seconds above 0, not -1"),
+            (["--timeout", "nan"], "--timeout must be seconds above 0, not nan"),
+            (["--deadline", "0"], "--deadline must be seconds above 0, not 0"),
+            (["--attempts", "0"], "--attempts must be at least 1, not 0"),
+            (["--model", ""], "--model must be the name of a model, not nothing"),
+            (["--model", "a/b"], "--model 'a/b' twice: more tries on a model are --attempts"),
         ],
     )
     def test_wrong_options_are_one_line(self, options, told, capsys, monkeypatch):
@@ -375,7 +426,9 @@ class TestAsk:
         monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-mine")
         assert self.ask("--model", "a/b", *options) == 2
         err = capsys.readouterr().err
-        assert (len(err.splitlines()), told in err) == (1, True)
+        assert err.startswith(f"resilient ask: {told}")
+        assert len(err.splitlines()) == 1
+        assert "secret" not in err
 
     def test_a_model_is_needed(self, capsys):
         """Which model to ask is the user's choice, because it is the user's money."""

@@ -1,15 +1,18 @@
 """`resilient ask`: one question to a chain of real models.
 
-The answer goes to standard output, how it came about below it; whatever keeps
-it from coming is one line on standard error.
+The answer goes to standard output, how it came about below it. What keeps it
+from coming is one line on standard error; where that cannot tell everything,
+the attempts and the models that were not asked stand below it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,6 +21,7 @@ from resilient import AllTargetsFailed, ResilientError, Skipped
 from resilient_openrouter._key import VARIABLE
 from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
+from resilient_openrouter._trail import Trail
 from resilient_openrouter._waterfall import bars_of, cost_of, seconds
 from resilient_openrouter.client import OpenRouter, is_loopback
 from resilient_openrouter.errors import MissingKey, OpenRouterError
@@ -37,14 +41,18 @@ _TIMEOUT: Final = 60.0
 def main(argv: list[str]) -> int:
     """Ask, and print the answer; return 0, 1 if nobody answered, 2 if nobody could be asked."""
     options = _parser().parse_args(argv)
-    screen = Screen()
+    screen, trail = Screen(), Trail()
     try:
+        _check(options)
         with told("resilient-ask", listeners=[screen.watching] if screen.is_terminal else []):
-            outcome = anyio.run(_ask, screen, options)
+            outcome = anyio.run(_ask, screen, trail, options)
     except MissingKey as error:
         return _refused(str(error).replace(" or pass api_key=", ""), status=2)
     except (OpenRouterError, ResilientError) as error:
-        return _refused(f"nobody answered: {_told(error, options.models)}", status=1)
+        status = _refused(f"nobody answered: {_told(error, options.models)}", status=1)
+        for line in _course(error, trail):
+            print(_spelt(line), file=sys.stderr)
+        return status
     except (TypeError, ValueError) as error:
         return _refused(str(error), status=2)
     screen.write(_story(outcome))
@@ -80,7 +88,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _ask(screen: Screen, options: argparse.Namespace) -> OpenRouterOutcome[Reply]:
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what makes no sense, in the words of the command line."""
+    for name in ("timeout", "deadline"):
+        given: float | None = getattr(options, name)
+        if given is not None and not 0 < given < inf:
+            raise ValueError(f"--{name} must be seconds above 0, not {given:g}")
+    if options.attempts < 1:
+        raise ValueError(f"--attempts must be at least 1, not {options.attempts}")
+    for number, model in enumerate(options.models):
+        if not model:
+            raise ValueError("--model must be the name of a model, not nothing")
+        if model in options.models[:number]:
+            raise ValueError(f"--model {model!r} twice: more tries on a model are --attempts")
+
+
+async def _ask(
+    screen: Screen, trail: Trail, options: argparse.Namespace
+) -> OpenRouterOutcome[Reply]:
     async with OpenRouter(_key_for(options.base_url), base_url=options.base_url) as openrouter:
         chat = openrouter.manager(
             *options.models,
@@ -88,6 +113,7 @@ async def _ask(screen: Screen, options: argparse.Namespace) -> OpenRouterOutcome
             attempts=options.attempts,
             deadline=options.deadline,
             name="ask",
+            listeners=[trail],
         )
         async with screen.live():
             return await chat.run([{"role": "user", "content": options.question}])
@@ -107,9 +133,23 @@ def _story(outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:
     served = ", ".join(part for part in (reply.model_served, reply.provider) if part)
     by = f"answered by {outcome.target}" + (f" ({served})" if served else "")
     yield f"{by} in {seconds(outcome.elapsed)}; cost {cost_of(outcome)}", "good"
+    for line in _steps(outcome):
+        yield line, "dim"
+
+
+def _course(error: Exception, trail: Trail) -> Iterator[str]:
+    """Tell how it came to an error, unless the error tells it: one attempt on each model."""
+    outcome = trail.outcome
+    members = len(error.exceptions) if isinstance(error, AllTargetsFailed) else 1
+    if outcome is not None and len(outcome.attempts) + len(outcome.skipped) > members:
+        yield from _steps(outcome)
+        yield f"  in {seconds(outcome.elapsed)}; cost {cost_of(outcome)}"
+
+
+def _steps(outcome: OpenRouterOutcome[Any]) -> Iterator[str]:
     for bar in bars_of(outcome):
         if bar.reason is not None:
-            yield f"  {bar.label}: {bar.verdict}; {bar.reason}", "dim"
+            yield f"  {bar.label}: {bar.verdict}; {bar.reason}"
 
 
 def _told(error: Exception, models: list[str]) -> str:
@@ -122,5 +162,10 @@ def _told(error: Exception, models: list[str]) -> str:
 
 
 def _refused(line: str, *, status: int) -> int:
-    print(f"resilient ask: {' '.join(line.split())}", file=sys.stderr)
+    print(f"resilient ask: {_spelt(' '.join(line.split()))}", file=sys.stderr)
     return status
+
+
+def _spelt(line: str) -> str:
+    """Name an option as the command line does."""
+    return re.sub(r"\bbase_url\b=?", "--base-url", line)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from resilient_openrouter.errors import OpenRouterError
     from resilient_openrouter.results import Reply
 
-__all__ = ("known_cost", "ledger", "open_record", "Record", "unknown_costs")
+__all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unknown_costs")
 
 
 class Record:
@@ -90,6 +90,11 @@ def open_record(model: str, target: str) -> Record:
     if records is not None:
         records.append(record)
     return record
+
+
+def calls_so_far() -> tuple[ModelCall, ...]:
+    """Return what is known of the calls of the run that this code runs in."""
+    return tuple(record.call for record in _ledger.get() or ())
 
 
 def known_cost(calls: Sequence[ModelCall]) -> float | None:

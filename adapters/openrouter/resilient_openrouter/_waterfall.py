@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +40,7 @@ class Bar:
     asked: bool = True
 
 
-def bars_of(outcome: OpenRouterOutcome[Reply]) -> list[Bar]:
+def bars_of(outcome: OpenRouterOutcome[Any]) -> list[Bar]:
     """Return a row for each attempt and each target that was not asked, in order."""
     records = {name: iter(calls) for name, calls in _by_target(outcome.calls).items()}
     last = outcome.attempts[-1].number if outcome.attempts else 0
@@ -104,7 +104,7 @@ def summary_of(outcome: OpenRouterOutcome[Reply]) -> str:
     return f"{told}; waited {waited:.2g} s; cost {cost_of(outcome)}"
 
 
-def cost_of(outcome: OpenRouterOutcome[Reply]) -> str:
+def cost_of(outcome: OpenRouterOutcome[Any]) -> str:
     """Say what it cost, and of how many calls nobody knows.
 
     Money is shown to a millionth of a cent and never in powers of ten.

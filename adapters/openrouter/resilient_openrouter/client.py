@@ -293,16 +293,23 @@ class ModelManager(FallbackManager[Reply]):
 
 
 def _checked_url(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"base_url must be an https address, not {base_url!r}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            f"base_url must be https for any host but this machine, not {base_url!r}:"
-            " the key would travel in the open"
-        )
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"base_url must be an address with a port that exists: {error}") from None
+    # First of all, so that no message shows a password.
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("base_url must be a plain address: no user, query or fragment")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(
+            f"base_url must be an https address, or http to this machine, not {base_url!r}"
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            f"base_url must be https, or http to this machine alone, not {base_url!r}:"
+            " the key would travel in the open"
+        )
     return base_url.rstrip("/")
 
 

@@ -1,0 +1,43 @@
+"""How a call went that came to nothing: its attempts, its skipped targets and its cost.
+
+An answer comes with its outcome. Where an error is raised instead, one that
+stands for the whole chain perhaps, what led to it is kept here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient.events import CallEnded
+from resilient_openrouter._ledger import calls_so_far, known_cost, unknown_costs
+from resilient_openrouter.results import OpenRouterOutcome
+
+if TYPE_CHECKING:
+    from resilient.events import Event
+    from resilient.typing import Call
+
+__all__ = ("Trail",)
+
+
+class Trail:
+    """A listener that keeps how the last call of its chain went; `None` before it has ended."""
+
+    def __init__(self) -> None:
+        self.outcome: OpenRouterOutcome[None] | None = None
+
+    def on_event(self, event: Event, call: Call, /) -> None:
+        """Take down what there is when a call ends."""
+        if isinstance(event, CallEnded):
+            calls = calls_so_far()
+            self.outcome = OpenRouterOutcome(
+                value=None,
+                target=None,
+                fallback_used=False,
+                degraded=False,
+                attempts=tuple(call.history or ()),
+                skipped=call.skipped,
+                elapsed=event.elapsed,
+                cost=known_cost(calls),
+                unknown_costs=unknown_costs(calls),
+                calls=calls,
+            )
