@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from resilient_openrouter.emulator import SCENARIOS, Emulator
+from resilient_openrouter.emulator.__main__ import main
 from resilient_openrouter.emulator.scenarios import PARAMETERS
 
 NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate: quick to make
@@ -342,20 +343,53 @@ class TestProgram:
         done = self.run("--list")
         assert (done.returncode, done.stdout.split()) == (0, list(SCENARIOS))
 
-    def test_a_wrong_script_is_one_line(self, tmp_path):
-        """A script with a mistake is one line on stderr and an exit code of 1."""
+    def test_a_wrong_script_is_one_line(self, tmp_path, capsys):
+        """A script with a mistake is one line on stderr that names the file, and a status of 1."""
         script = tmp_path / "faults.toml"
-        for text in ('default = "okay"', "default =", '[models]\n"a" = []', 'models = "x"'):
+        mistakes = {
+            'default = "okay"': "there is no scenario 'okay'",
+            "default =": "Invalid value (at end of document)",
+            '[models]\n"a" = []': "scenarios of a: a list with at least one name is needed",
+            '[models]\n"a" = [3]': "scenarios of a: a list",
+            '[models]\n"a" = 3': "scenarios of a: a list",
+            'models = "x"': "models: a table of model = [scenarios] is needed",
+            '[model]\n"a" = ["ok"]': (
+                "a script has `default` and [models], not 'model'; is 'models' meant?"
+            ),
+        }
+        for text, told in mistakes.items():
             script.write_text(text)
-            done = self.run("--script", str(script))
-            assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-            assert done.stderr.startswith("resilient_openrouter.emulator: ")
+            assert main(["--script", str(script)]) == 1
+            err = capsys.readouterr().err
+            assert err.startswith(f"resilient_openrouter.emulator: {script}: {told}")
+            assert len(err.splitlines()) == 1
+
+    def test_a_script_that_is_not_there_is_one_line(self, tmp_path, capsys):
+        """A script that cannot be read is one line on stderr that names it, and a status of 1."""
+        path = tmp_path / "faults.toml"
+        assert main(["--script", str(path)]) == 1
+        assert capsys.readouterr().err == (
+            f"resilient_openrouter.emulator: {path}: No such file or directory\n"
+        )
+
+    @pytest.mark.parametrize("port", [-1, 65536])
+    def test_a_port_that_is_none_is_one_line(self, port, capsys):
+        """A port out of range is one line on stderr, and a `ValueError` in a program."""
+        assert main([f"--port={port}"]) == 1
+        told = f"port must be from 0 to 65535, not {port}"
+        assert capsys.readouterr().err == f"resilient_openrouter.emulator: --{told}\n"
+        with pytest.raises(ValueError, match=told):
+            Emulator(port=port)
 
     def test_a_port_in_use_is_one_line(self):
         """A port that somebody else has is one line on stderr and an exit code of 1."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            done = self.run("--port", str(taken.getsockname()[1]))
-        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+            port = taken.getsockname()[1]
+            done = self.run("--port", str(port))
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"resilient_openrouter.emulator: port {port} of 127.0.0.1: Address already in use\n"
+        )
 
     def program(self, *arguments):
         return [sys.executable, "-m", "resilient_openrouter.emulator", *arguments]

@@ -16,13 +16,16 @@ import argparse
 import itertools
 import sys
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
 
 from resilient_openrouter.emulator import SCENARIOS, Emulator
-from resilient_openrouter.emulator.server import NO_PATH
+from resilient_openrouter.emulator.server import LAST_PORT, NO_PATH
+
+_TABLES: Final = ("default", "models")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,13 +34,17 @@ def main(argv: list[str] | None = None) -> int:
     if options.list:
         print("\n".join(SCENARIOS))
         return 0
+    if not 0 <= options.port <= LAST_PORT:
+        return _refused(f"--port must be from 0 to {LAST_PORT}, not {options.port}")
     try:
-        anyio.run(_serve, _scripted(options.port, _script(options.script)))
+        anyio.run(_serve, _scripted(options.port, options.script))
     except KeyboardInterrupt:
         return 0
-    except (OSError, ValueError) as error:
-        print(f"resilient_openrouter.emulator: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _refused(f"{where}{error.strerror or error}")
+    except ValueError as error:
+        return _refused(str(error))
     return 0
 
 
@@ -52,18 +59,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _script(path: Path | None) -> dict[str, Any]:
-    return {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+def _scripted(port: int, path: Path | None) -> Emulator:
+    if path is None:
+        return Emulator(port=port)
+    try:
+        return _played(port, tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # no TOML, no Unicode, no script
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _scripted(port: int, script: dict[str, Any]) -> Emulator:
+def _played(port: int, script: dict[str, Any]) -> Emulator:
+    for name in script:
+        if name not in _TABLES:
+            near = get_close_matches(name, _TABLES, n=1)
+            meant = f"; is {near[0]!r} meant?" if near else ""
+            raise ValueError(f"a script has `default` and [models], not {name!r}{meant}")
     emulator = Emulator(port=port, default=str(script.get("default", "ok")))
-    models = script.get("models", {})
-    if not isinstance(models, dict):
-        raise ValueError("models: a table of model = [scenarios] is needed")  # noqa: TRY004
-    for model, scenarios in cast("dict[str, list[str]]", models).items():
+    for model, scenarios in _models(script.get("models", {})).items():
         emulator.script(model, scenarios)
     return emulator
+
+
+def _models(table: object) -> dict[str, Any]:
+    if isinstance(table, dict):
+        return cast("dict[str, Any]", table)
+    raise ValueError("models: a table of model = [scenarios] is needed")
+
+
+def _refused(line: str) -> int:
+    print(f"resilient_openrouter.emulator: {line}", file=sys.stderr)
+    return 1
 
 
 async def _serve(emulator: Emulator) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ("Emulator",)
 
 PADDING: Final = b"\n         \n"
+LAST_PORT: Final = 65535
 NO_PATH: Final = "e404_address"
 _PREFIX: Final = "/api/v1"
 _OWN: Final = "emu/"
@@ -68,6 +69,8 @@ class Emulator:
 
     def __init__(self, *, port: int = 0, default: str = "ok") -> None:
         """Listen on a free port of loopback, or on the given one; `default` names a scenario."""
+        if not 0 <= port <= LAST_PORT:
+            raise ValueError(f"port must be from 0 to {LAST_PORT}, not {port}")
         _parse(default)
         self.journal = Journal()
         self._port = port
@@ -92,7 +95,8 @@ class Emulator:
 
         A scenario may have parameters: `"e429_upstream_hint?seconds=3"`.
         """
-        if isinstance(scenarios, str) or not scenarios:
+        is_list = isinstance(scenarios, list | tuple)
+        if not is_list or not scenarios or not all(isinstance(each, str) for each in scenarios):
             raise ValueError(f"scenarios of {model}: a list with at least one name is needed")
         for name in scenarios:
             _parse(name)
@@ -103,9 +107,13 @@ class Emulator:
         self._labels.refuse(key)
 
     async def __aenter__(self) -> Self:
-        listener = await anyio.create_tcp_listener(
-            local_host="127.0.0.1", local_port=self._port, backlog=512
-        )
+        try:
+            listener = await anyio.create_tcp_listener(
+                local_host="127.0.0.1", local_port=self._port, backlog=512
+            )
+        except OSError as error:
+            told = error.strerror or str(error)
+            raise OSError(error.errno, f"port {self._port} of 127.0.0.1: {told}") from error
         await self._stack.enter_async_context(listener)
         group = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(group.cancel_scope.cancel)
