@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, get_origin
 
 from resilient._core.chain_options import listed
+from resilient._core.functions import name_of, refuse_async
 from resilient._core.options import shown
 
 Kind = Literal["coroutine", "awaitable"]
@@ -53,8 +54,8 @@ def function_or_none(fn: object, option: str) -> None:
     """Check that an option is a function, if it is given."""
     if fn is not None and not callable(fn):
         raise TypeError(f"{option} must be a function, not {shown(fn)}")
-    if fn is not None and is_coroutine_function(fn):
-        raise TypeError(f"{option} must be a plain function, not the async {name_of(fn)}")
+    if fn is not None:
+        refuse_async(fn, option)
 
 
 def is_coroutine_function(fn: Any) -> bool:  # noqa: ANN401
@@ -72,20 +73,13 @@ def makes_coroutines(fn: Any) -> bool:  # noqa: ANN401
     return bool(code and code.co_flags & inspect.CO_COROUTINE)
 
 
-def name_of(fn: Any) -> str:  # noqa: ANN401
-    """Return the name by which `fn` is known: its `__qualname__`, a partial's function's."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    found = getattr(fn, "__qualname__", None)
-    return found if isinstance(found, str) else type(fn).__qualname__
-
-
 def describe(fn: Any) -> str:  # noqa: ANN401
     """Say what `fn` is, by its kind and name."""
     if inspect.isclass(fn):
         return f"the class {fn.__qualname__}"
+    routine: Any = fn  # narrowed, a partial would be of something unknown
     if (inspect.isroutine(fn) and callable(fn)) or isinstance(fn, functools.partial):
-        return f"the function {name_of(fn)}"
+        return f"the function {name_of(routine)}"
     return f"an instance of {type(fn).__qualname__}"
 
 

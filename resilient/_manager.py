@@ -18,8 +18,9 @@ from resilient._core import options
 from resilient._core.bound import Bound
 from resilient._core.chain_options import chain_policy, check_routes, listed
 from resilient._core.fallback import TargetSpec
+from resilient._core.functions import name_of
 from resilient._guard import inside
-from resilient._kinds import kind_to_call, name_of
+from resilient._kinds import kind_to_call
 from resilient._pipeline import Compiled, build, row
 from resilient._policies import Place, Targets, chain_bound, unique
 from resilient._runtime.attempt import NamedLayer

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.bound import Bound
+from resilient._core.functions import name_of
 from resilient._guard import guard_in, inside
-from resilient._kinds import name_of
 from resilient._policies import Fallback, Place, Targets, as_layer, bound_of
 from resilient._runtime.entry import entry
 from resilient._runtime.plan import Plan

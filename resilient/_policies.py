@@ -15,7 +15,8 @@ from resilient._core.bound import Bound
 from resilient._core.chain_options import check_routes
 from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
-from resilient._kinds import makes_coroutines, name_of
+from resilient._core.functions import name_of
+from resilient._kinds import makes_coroutines
 from resilient._runtime.attempt import NamedLayer, target_layer
 from resilient._runtime.chain import Chain
 from resilient._runtime.fallback import fallback_layer
@@ -258,4 +259,4 @@ def unique(name: str, names: Sequence[str]) -> str:
 
 
 def _repeats(inside: Sequence[Policy]) -> bool:
-    return any(policy.kind in {"retry", "fallback", "hedge"} for policy in inside)
+    return any(policy.kind in {"retry", "fallback"} for policy in inside)

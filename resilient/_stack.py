@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from resilient._core import options
 from resilient._core.chain_options import listed
+from resilient._core.functions import name_of
 from resilient._core.options import shown
 from resilient._guard import Guard, Inside, inside
-from resilient._kinds import kind_to_call, kind_to_decorate, name_of
+from resilient._kinds import kind_to_call, kind_to_decorate
 from resilient._lints import lint
 from resilient._pipeline import Composition, explain_guarded
 from resilient._runtime.block import Block
 from resilient._runtime.entry import run_for_outcome
+from resilient._runtime.listeners import check_listener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -191,8 +193,5 @@ def listeners_of(listeners: object, option: str) -> tuple[Listener, ...]:
     """Check that each listener can be told."""
     found = listed(listeners, option, "listeners")
     for listener in found:
-        if not callable(getattr(listener, "on_event", None)):
-            raise TypeError(
-                f"{option} must have on_event(event, call), and {shown(listener)} has not"
-            )
+        check_listener(listener, option)
     return found

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from resilient._core import options
 from resilient._core.chain_options import is_mapping
 from resilient._core.fallback import REQUEST
+from resilient._core.functions import name_of
 from resilient._core.options import shown
 from resilient._decorators import retry, timeout
-from resilient._kinds import function_or_none, kind_to_call, name_of
+from resilient._kinds import function_or_none, kind_to_call
 from resilient._pipeline import bound_of_function
 from resilient._policies import bound_of
 from resilient._stack import Pipeline, stack

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from resilient._core.functions import name_of
 from resilient._core.options import shown
-from resilient._kinds import is_coroutine_function, name_of
+from resilient._kinds import is_coroutine_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,12 @@ from resilient._core.names import class_name
 from resilient._core.shape import attribute, text_of
 
 
+def name_of(function: object) -> str:
+    """Return the name by which a function is known: its `__qualname__`, or its class's."""
+    function = _unwrapped(function)
+    return text_of(attribute(function, "__qualname__")) or type(function).__qualname__
+
+
 def function_name(function: object) -> str:
     """Return `module.qualname` of a function, or of the class of an object."""
     function = _unwrapped(function)
@@ -26,9 +32,7 @@ def function_name(function: object) -> str:
 
 def short_name(function: object) -> str:
     """Return the name of a function without its module or the function it was made in."""
-    function = _unwrapped(function)
-    name = text_of(attribute(function, "__qualname__")) or type(function).__qualname__
-    return name.rpartition("<locals>.")[2]
+    return name_of(function).rpartition("<locals>.")[2]
 
 
 def refuse_async(function: object, option: str) -> None:

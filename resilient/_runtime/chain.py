@@ -137,16 +137,19 @@ class Chain:
 
     def learn(
         self, index: int, error: Exception, fault: Fault | None, now: float, clock: Clock
-    ) -> None:
-        """Remember for later calls what this failure says about the target."""
+    ) -> dict[tuple[str, str], float]:
+        """Remember for later calls what this failure says; return what begins to rest."""
         count(self.failed, index)
         self.last_errors[index] = error_type(error)
         news = self.policy.blocks(index, fault)
-        if news:
-            with self.lock:
-                self._measure_by(clock)
-                for key, seconds in news.items():
-                    self.blocked[key] = max(self.blocked.get(key, now), now + seconds)
+        if not news:
+            return {}
+        with self.lock:
+            self._measure_by(clock)
+            begun = {key: wait for key, wait in news.items() if self.blocked.get(key, now) <= now}
+            for key, seconds in news.items():
+                self.blocked[key] = max(self.blocked.get(key, now), now + seconds)
+        return begun
 
     def _measure_by(self, clock: Clock) -> None:
         """Forget instants of another clock: a run in virtual time is a world of its own."""

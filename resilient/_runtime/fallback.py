@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.conditions import BUGS
-from resilient._core.events import BugServed, Degraded, FellBack, TargetSkipped
+from resilient._core.events import BugServed, Degraded, FellBack, TargetRests, TargetSkipped
 from resilient._core.faults import fault_of
 from resilient._core.names import class_name
 from resilient._runtime.attempt import NotAwaitableError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from resilient._core.fallback import Cursor
+    from resilient._core.faults import Fault
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Call
     from resilient._runtime.chain import Chain
@@ -129,11 +130,12 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     covered = chain.covers(error)
     now = call.resumed = call.runtime.clock()
     hint: float | None = None
+    rests: dict[tuple[str, str], float] = {}
     if isinstance(error, Rejected):
         hint = error.retry_after
         count(chain.skipped, index)
     else:
-        chain.learn(index, error, fault, now, call.runtime.clock)
+        rests = chain.learn(index, error, fault, now, call.runtime.clock)
     if fault is not None and fault.retry_after is not None:
         hint = fault.retry_after
         call.hinted(fault.source)
@@ -142,9 +144,33 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     # An error that a chain around this one may still answer for has not left the call.
     leaves = chain.leaves and not goes_on
     call.decide("failure", "raised" if leaves else "fell_back", error)
+    _report_rests(call, chain, index, error, fault, rests)
     if goes_on and isinstance(error, BUGS):
         _report_bug(call, chain, index, error)
     return goes_on
+
+
+def _report_rests(
+    call: Call,
+    chain: Chain,
+    index: int,
+    error: Exception,
+    fault: Fault | None,
+    rests: Mapping[tuple[str, str], float],
+) -> None:
+    """Say what is left alone from now on, behind the attempt that began it."""
+    for (scope, _), seconds in rests.items():
+        call.report(
+            TargetRests(
+                call.resumed,
+                chain.policy.targets[index].name,
+                chain.places[index],
+                seconds,
+                None if scope == "target" else scope,
+                error,
+                asked=fault is not None and seconds == fault.retry_after,
+            )
+        )
 
 
 async def _settle(call: Call, end: float) -> None:

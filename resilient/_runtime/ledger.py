@@ -22,7 +22,7 @@ from resilient._core.events import (
     TimeoutFired,
     TimeoutOverrun,
 )
-from resilient._core.names import error_type
+from resilient._core.names import error_status, error_type
 from resilient._core.outcome import (
     Attempt,
     Disposition,
@@ -264,6 +264,7 @@ def _attempt_of(event: AttemptEnded, call: Ledger) -> Attempt:
         wait=event.wait,
         wait_source=event.wait_source,
         hint_source=event.hint_source,
+        status=error_status(event.error),
     )
 
 

@@ -16,6 +16,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resilient._core import options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,6 +36,13 @@ class Listener(Protocol):
 
     def on_event(self, event: Event, call: Call, /) -> None:
         """Take note of `event`, which happened in `call`."""
+
+
+def check_listener(listener: object, option: str) -> None:
+    """Raise a `TypeError` if `listener` cannot be told of events."""
+    if isinstance(listener, type) or not callable(getattr(listener, "on_event", None)):
+        shown = options.shown(listener)
+        raise TypeError(f"{option} takes an object with on_event(event, call), not {shown}")
 
 
 class Process:

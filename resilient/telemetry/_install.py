@@ -12,9 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient._core import options
-from resilient._runtime.listeners import once, process
+from resilient._runtime.listeners import check_listener, once, process
 from resilient.telemetry import names
-from resilient.telemetry._listeners import check_listener
 from resilient.telemetry._logs import LEVELS, LogListener
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core import options
 from resilient._core.events import Event
 from resilient._core.names import error_type
+from resilient._runtime.listeners import check_listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +97,3 @@ class Recent:
     def __repr__(self) -> str:
         """Show how full it is."""
         return f"Recent({len(self)} of {self._noted.maxlen} events)"
-
-
-def check_listener(listener: object, option: str) -> None:
-    """Raise a `TypeError` if `listener` cannot be told of events."""
-    if isinstance(listener, type) or not callable(getattr(listener, "on_event", None)):
-        shown = options.shown(listener)
-        raise TypeError(f"{option} takes an object with on_event(event, call), not {shown}")

@@ -200,11 +200,11 @@ KINDS = {
     "-> a text of unknown names": annotated_by("asyncio.Future[Unknown]"),
     "annotated partial": annotated_partial,
     "annotated lambda": annotated_lambda,
-    "marked lambda": marked_lambda,
 }
-NEEDS_MARKS = pytest.mark.skipif(
-    not hasattr(inspect, "markcoroutinefunction"), reason="this Python marks no function"
-)
+# A Python before 3.12 marks no function, so there it is no kind of callable.
+MARKS = hasattr(inspect, "markcoroutinefunction")
+if MARKS:
+    KINDS["marked lambda"] = marked_lambda
 
 POLICIES = {
     "retry": (retry(attempts=3, backoff=NOW), "raises", "answer", 2),
@@ -217,10 +217,7 @@ POLICIES = {
 
 @BACKENDS
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=NEEDS_MARKS if kind == "marked lambda" else ()) for kind in KINDS],
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_policy_guards_every_kind_of_callable(kind, policy, backend):
     """The policy acts on the first bad call, and the arguments arrive."""
     policy, bad, result, calls = POLICIES[policy]
@@ -482,21 +479,22 @@ def test_a_broken_promise_is_an_error_that_no_policy_acts_on(backend):
     assert calls == [1]
 
 
-@NEEDS_MARKS
-@BACKENDS
-def test_a_mark_that_is_not_kept_is_an_error_that_no_policy_acts_on(backend):
-    """A function that is marked as async and returns another thing raises after one call."""
-    calls = []
+if MARKS:
 
-    def marked():
-        calls.append(1)
-        return 42
+    @BACKENDS
+    def test_a_mark_that_is_not_kept_is_an_error_that_no_policy_acts_on(backend):
+        """A function that is marked as async and returns another thing raises after one call."""
+        calls = []
 
-    policy = stack(fallback(degrade=value("degraded")), retry(on=Exception, backoff=NOW))
-    guarded = policy(inspect.markcoroutinefunction(marked))
-    with pytest.raises(TypeError, match=r"marked returned int, which cannot be awaited"):
-        virtual_time(guarded, backend=backend, check_leftovers=True)
-    assert calls == [1]
+        def marked():
+            calls.append(1)
+            return 42
+
+        policy = stack(fallback(degrade=value("degraded")), retry(on=Exception, backoff=NOW))
+        guarded = policy(inspect.markcoroutinefunction(marked))
+        with pytest.raises(TypeError, match=r"marked returned int, which cannot be awaited"):
+            virtual_time(guarded, backend=backend, check_leftovers=True)
+        assert calls == [1]
 
 
 @BACKENDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import warnings
 
 import pytest
@@ -134,15 +135,16 @@ class TestStandard:
 @pytest.mark.parametrize(
     ("make", "option"),
     [
-        (lambda: retry(classify=asynchronous), r"retry\(classify=\)"),
-        (lambda: Target("a", ask, classify=asynchronous), r"Target\(classify=\)"),
-        (lambda: Target("a", ask, enabled=asynchronous), r"Target\(enabled=\)"),
+        (lambda: retry(classify=asynchronous), "retry(classify=)"),
+        (lambda: Target("a", ask, classify=asynchronous), "Target(classify=)"),
+        (lambda: Target("a", ask, enabled=asynchronous), "Target(enabled=)"),
     ],
     ids=["retry", "target", "enabled"],
 )
 def test_an_async_function_that_decides_is_refused(make, option):
     """Where a plain function decides, an async one would always say yes."""
-    with pytest.raises(TypeError, match=rf"^{option} must be .*, not the async asynchronous$"):
+    told = f"{option} must be a plain function, not the async {__name__}.asynchronous"
+    with pytest.raises(TypeError, match=f"^{re.escape(told)}$"):
         make()
 
 

@@ -155,19 +155,20 @@ def test_a_callback_of_a_loop_is_no_task():
     assert len(found) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_draws_other_numbers():
-    """After a fork, parent and child do not draw the same jitter."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, repr(process_random.random()).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        assert float(answer.read()) != process_random.random()
+if hasattr(os, "fork"):
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_a_forked_child_draws_other_numbers():
+        """After a fork, parent and child do not draw the same jitter."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(write, repr(process_random.random()).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with os.fdopen(read) as answer:
+            assert float(answer.read()) != process_random.random()
 
 
 def test_seeding_anew_draws_other_numbers():

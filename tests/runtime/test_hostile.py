@@ -151,6 +151,38 @@ def test_a_hint_on_an_error_that_no_wait_cures_lets_nobody_rest(backend):
     assert len(calls) == 2
 
 
+@BACKENDS
+def test_a_target_that_begins_to_rest_is_said_once_at_warning(backend, caplog):
+    """One line says who rests, for how long and why; while it rests there is no other."""
+
+    class Throttled(Exception):
+        """An error of a response."""
+
+        status_code = 429
+        retry_after = 30
+
+    async def throttled():
+        raise Throttled
+
+    async def other():
+        return "other"
+
+    manager = FallbackManager([Target("a", throttled), Target("b", other)], name="ask")
+
+    async def main():
+        return [await manager.run() for _ in range(3)]
+
+    with caplog.at_level(logging.WARNING, "resilient"):
+        outcomes = virtual_time(main, backend=backend, check_leftovers=True)
+    rests = [line for line in caplog.messages if "rests" in line]
+    assert len(rests) == 1
+    assert rests[0].startswith("ask: a rests 30 s (")
+    assert rests[0].endswith(" 429, as the server asks)")
+    assert outcomes[0].attempts[0].status == 429
+    assert [outcome.target for outcome in outcomes] == ["b", "b", "b"]
+    assert [len(outcome.attempts) for outcome in outcomes] == [2, 1, 1]
+
+
 def test_a_rest_of_one_clock_means_nothing_to_another():
     """What rests in a run of virtual time is asked in the next run."""
     calls = []

@@ -1200,21 +1200,22 @@ def test_guest_mode_of_trio_is_trio():
     assert seen == [("trio", 0, 2), ("trio", 1, 1)]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
-def test_tasks_that_begin_eagerly_are_limited_as_well():
-    """A call that begins before its task has been scheduled has its own task's limit."""
+if sys.version_info >= (3, 12):  # eager tasks are new there
 
-    async def main():
-        loop().set_task_factory(asyncio.eager_task_factory)
-        quick = loop().create_task(timeout(2).call(nothing))
-        slow = loop().create_task(timeout(2).call(anyio.sleep, 5))
-        fine = loop().create_task(timeout(2).call(anyio.sleep, 1))
-        assert quick.done()
-        await asyncio.wait([slow, fine])
-        assert isinstance(slow.exception(), TimedOut)
-        return cancelling(), slow.cancelling(), leftovers()
+    def test_tasks_that_begin_eagerly_are_limited_as_well():
+        """A call that begins before its task has been scheduled has its own task's limit."""
 
-    assert virtual_time(main) == (0, 0, [])
+        async def main():
+            loop().set_task_factory(asyncio.eager_task_factory)
+            quick = loop().create_task(timeout(2).call(nothing))
+            slow = loop().create_task(timeout(2).call(anyio.sleep, 5))
+            fine = loop().create_task(timeout(2).call(anyio.sleep, 1))
+            assert quick.done()
+            await asyncio.wait([slow, fine])
+            assert isinstance(slow.exception(), TimedOut)
+            return cancelling(), slow.cancelling(), leftovers()
+
+        assert virtual_time(main) == (0, 0, [])
 
 
 # Whatever is nested in whatever.
