@@ -52,14 +52,17 @@ LEVELS: dict[str, int] = {
 class LogListener:
     """Writes the lines, as loud as `severities` says or the defaults do."""
 
-    __slots__ = ("_levels",)
+    __slots__ = ("_levels", "_loudest")
 
     def __init__(self, severities: Mapping[str, Severity]) -> None:
         chosen = {line.name: line.severity for line in names.LINES} | dict(severities)
         self._levels = {name: LEVELS[loud] for name, loud in chosen.items() if loud is not None}
+        self._loudest = max(self._levels.values(), default=0)
 
     def on_event(self, event: events.Event, call: Call, /) -> None:
         """Write a line, if the event is worth one."""
+        if not log.isEnabledFor(self._loudest):
+            return  # before a sentence is made that nobody would read
         tell = _TOLD.get(type(event))
         told = None if tell is None else tell(event, call)
         if told is None:

@@ -231,13 +231,7 @@ class Collector:
         self.server.server_close()
 
 
-@pytest.fixture
-def _exporter():
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-
-
 class TestSpans:
-    @pytest.mark.usefixtures("_exporter")
     def test_they_go_where_the_variable_says(self, monkeypatch, capsys, quick):
         """With an OTLP endpoint in the environment, the spans of the scenes arrive there."""
         with Collector() as collector:
@@ -252,7 +246,6 @@ class TestSpans:
             f"spans were sent to {collector.url} (service resilient-demo)\n"
         )
 
-    @pytest.mark.usefixtures("_exporter")
     def test_a_collector_that_is_down_is_one_line(self, monkeypatch, capsys, quick):
         """A collector that does not answer costs one line on stderr and changes nothing else."""
         with Collector() as collector:
