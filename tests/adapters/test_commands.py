@@ -6,9 +6,12 @@ import http.server
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
+import tomllib
+from pathlib import Path
 
 import anyio.from_thread
 import pytest
@@ -18,6 +21,7 @@ from resilient_openrouter import _ask, _demo, _screen
 from resilient_openrouter._scenes import SCENES
 from resilient_openrouter._waterfall import WIDTH
 from resilient_openrouter.emulator import Emulator
+from resilient_openrouter.emulator.__main__ import played, told
 
 DEMO = """\
 resilient demo: everything happens on 127.0.0.1, no key needed
@@ -439,6 +443,40 @@ class TestAsk:
         shown = colourless(terminal.getvalue())
         assert "1 a/slow" in shown
         assert "At last." in shown
+
+
+class TestPage:
+    """What `docs/openrouter.md` shows is what its commands print, times apart."""
+
+    @pytest.fixture
+    def page(self):
+        """Read the part of the page about the command line."""
+        text = (Path(__file__).parents[2] / "docs" / "openrouter.md").read_text(encoding="utf-8")
+        return text.partition("## On the command line")[2].partition("## The emulator")[0]
+
+    def fenced(self, page, language):
+        return re.findall(rf"(?ms)^```{language}\n(.*?)^```", page)
+
+    def test_ask_meets_the_emulator(self, page, capsys):
+        """The script, the question, the answer and the lines of the emulator belong together."""
+        (script,) = self.fenced(page, "toml")
+        answer, lines = self.fenced(page, "text")
+        command = re.search(r"(?m)^    (resilient ask .*\\\n.*)$", page)[1]
+        words = shlex.split(command.replace("\\\n", ""))
+        assert words[:2] == ["resilient", "ask"]
+        with (
+            anyio.from_thread.start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(played(0, tomllib.loads(script))) as emulator,
+        ):
+            words[words.index("--base-url") + 1] = emulator.url
+            words[words.index("--timeout") + 1] = "0.3"
+            assert _ask.main(words[2:]) == 0
+            portal.call(emulator.journal.settled)
+            shown = [told(entry) for entry in emulator.journal]
+        within = re.compile(r"within [\d.]+ s")
+        printed = timeless(within.sub("within 0.0 s", capsys.readouterr().out))
+        assert printed == timeless(within.sub("within 0.0 s", answer))
+        assert [timeless(line) for line in shown] == timeless(lines).splitlines()[1:]
 
 
 def test_the_commands_start_as_modules():

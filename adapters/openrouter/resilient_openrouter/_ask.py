@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="resilient ask",
         description=f"Ask a chain of models a question, with the key in {VARIABLE}.",
+        epilog="Exit status: 0 with an answer, 1 if nobody answered, 2 if nobody could be asked.",
     )
     parser.add_argument("question")
     parser.add_argument(
@@ -73,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a model; give it again for the models to fall back to, in order",
     )
-    parser.add_argument("--base-url", default=_URL, metavar="URL", help="another server")
+    parser.add_argument(
+        "--base-url",
+        default=_URL,
+        metavar="URL",
+        help="another server; one on this machine needs no key (default: %(default)s)",
+    )
     parser.add_argument(
         "--timeout",
         type=float,

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from resilient_openrouter.emulator import SCENARIOS, Emulator
+from resilient_openrouter.emulator import SCENARIOS, Emulator, Entry
 from resilient_openrouter.emulator.server import LAST_PORT, NO_PATH
 
 _TABLES: Final = ("default", "models")
@@ -63,12 +63,13 @@ def _scripted(port: int, path: Path | None) -> Emulator:
     if path is None:
         return Emulator(port=port)
     try:
-        return _played(port, tomllib.loads(path.read_text(encoding="utf-8")))
+        return played(port, tomllib.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:  # no TOML, no Unicode, no script
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _played(port: int, script: dict[str, Any]) -> Emulator:
+def played(port: int, script: dict[str, Any]) -> Emulator:
+    """Make an emulator that plays a script."""
     for name in script:
         if name not in _TABLES:
             near = get_close_matches(name, _TABLES, n=1)
@@ -103,12 +104,14 @@ async def _report(emulator: Emulator) -> None:
         await emulator.journal.begun(number)
         entry = emulator.journal[number - 1]
         await entry.over()
-        took = (entry.finished or entry.began) - entry.began
-        asked = entry.path if entry.scenario == NO_PATH else entry.model
-        print(
-            f"{entry.number:4}  {asked}  {entry.scenario}  {entry.ended}  {took:.2f} s",
-            flush=True,
-        )
+        print(told(entry), flush=True)
+
+
+def told(entry: Entry) -> str:
+    """Say in one line what was asked, what was answered, who ended it and after how long."""
+    took = (entry.finished or entry.began) - entry.began
+    asked = entry.path if entry.scenario == NO_PATH else entry.model
+    return f"{entry.number:4}  {asked}  {entry.scenario}  {entry.ended}  {took:.2f} s"
 
 
 if __name__ == "__main__":
