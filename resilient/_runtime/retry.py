@@ -214,7 +214,6 @@ def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
                     step = retrying.after_result(call, run, answer)
                     if isinstance(step, Stop):
                         return value
-                    last = None
                     await discard(value)
                     del value
                 if surfaces is not None:

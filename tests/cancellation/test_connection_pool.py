@@ -84,6 +84,9 @@ async def a_pool_of_one():
             timeout=httpx.Timeout(None, pool=0.5),
             trust_env=False,
         ) as client:
+            # The connection is open before a limit can strike: one cancellation
+            # in the middle of opening it can wedge a pool without any limit of ours.
+            assert not await is_wedged(client)
             yield service, client
         await asyncio.gather(*service.handlers)
 

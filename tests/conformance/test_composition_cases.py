@@ -24,7 +24,7 @@ from resilient import (
     value,
 )
 from resilient.events import RetryScheduled, RetryStopped
-from resilient.testing import Fail, Ok, Tester
+from resilient.testing import Bad, Fail, Ok, Tester
 
 NOW = [0]
 
@@ -66,6 +66,14 @@ def test_X02_a_refusal_for_longer_than_max_hint_ends_the_retry():
     policy = retry(attempts=3, on=(ConnectionError, Rejected), backoff=NOW)
     runs = Tester(policy).run([Fail(ConnectionError), refusal(120)])
     runs.asserts(tries=2, calls=2, error=ConnectionError, from_call=1, elapsed=0)
+
+
+def test_X02_a_bad_result_in_between_does_not_hide_the_error_either():
+    """An error, a bad result and then a refusal: the error surfaces."""
+    policy = retry(attempts=5, on_result=lambda answer: answer == "bad", backoff=NOW)
+    runs = Tester(policy).run([Fail(ConnectionError), Bad("bad"), refusal(30)])
+    for run in runs.asserts(tries=3, calls=3, error=ConnectionError, from_call=1, elapsed=0):
+        assert 'circuit "x" is open' in run.error.__notes__[0]
 
 
 def test_X05_a_fallback_inside_a_retry_leaves_it_nothing_to_do():

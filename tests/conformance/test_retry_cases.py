@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import anyio
 import pytest
 
 from resilient import (
@@ -17,6 +18,7 @@ from resilient import (
     value,
 )
 from resilient._runtime.budgets import fresh_budgets
+from resilient._runtime.clock import now
 from resilient.errors import PolicyOrderWarning
 from resilient.events import AttemptEnded, AttemptStarted, RetryScheduled, RetryStopped
 from resilient.testing import Bad, Fail, Hang, Ok, Tester, virtual_time
@@ -114,6 +116,26 @@ def test_R14_a_wait_that_reaches_the_deadline_is_not_begun(wait, outer):
     for run in runs.asserts(tries=1, calls=1, error=ConnectionError, from_call=1, elapsed=0.08):
         assert stops(run) == ["deadline"]
         assert "TimeoutFired" not in run.event_names
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_R14_the_callers_own_scope_is_a_deadline_as_well(backend):
+    """Of 100 ms of an anyio scope 80 have passed: a wait of 50 ms is not begun."""
+    calls = []
+
+    @retry(backoff=[0.05])
+    async def fails():
+        calls.append(1)
+        await anyio.sleep(0.08)
+        raise ConnectionError
+
+    async def main():
+        with pytest.raises(ConnectionError), anyio.move_on_after(0.1):
+            await fails()
+        return now()
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == 0.08
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("cancel", ["scope", "task"])

@@ -363,6 +363,7 @@ class TestWhatIsBlocked:
             (None, {}),
             (Fault(retryable=True), {}),
             (Fault(retryable=True, retry_after=2), {}),
+            (Fault(retryable=True, retry_after=3), {}),  # `switch_after` itself is waited for
             (Fault(retryable=True, retry_after=5), {("target", "a"): 5}),
             (Fault(retryable=True, retry_after=2, health="cooldown"), {("target", "a"): 2}),
             (Fault(retryable=True, health="cooldown"), {}),

@@ -39,6 +39,20 @@ def test_a_wait_above_the_patience_is_refused():
     assert failed(RetryRun(policy(), 0), hint=3, patience=3) == Wait(3, "hint")
 
 
+def test_a_hint_as_long_as_the_limit_of_hints_is_waited_for():
+    """`max_hint` itself is allowed, a second more is not."""
+    assert failed(RetryRun(policy(max_hint=30), 0), hint=30) == Wait(30, "hint")
+    assert failed(RetryRun(policy(max_hint=30), 0), hint=31) == Stop("deadline", 31)
+
+
+def test_after_a_hint_a_decorrelated_wait_starts_from_the_base():
+    """What was waited before the hint does not spread the wait that follows it."""
+    run = RetryRun(policy(attempts=9, backoff=exponential(base=1, jitter="decorrelated")), 0)
+    first = failed(run, rnd=0.999)
+    assert failed(run, hint=50) == Wait(50, "hint")
+    assert failed(run, rnd=0.999) == first
+
+
 def test_a_refused_wait_is_not_on_the_record():
     """A budget that refuses takes the wait back."""
     run = RetryRun(policy(), 0)

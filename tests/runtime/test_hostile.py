@@ -25,6 +25,7 @@ from resilient import (
     pipeline_of,
     retry,
     stack,
+    telemetry,
     timeout,
     value,
 )
@@ -183,6 +184,87 @@ def test_a_target_that_begins_to_rest_is_said_once_at_warning(backend, caplog):
     assert [len(outcome.attempts) for outcome in outcomes] == [2, 1, 1]
 
 
+@BACKENDS
+def test_a_shorter_rest_does_not_cut_a_longer_one(backend):
+    """Of two calls that fail at once with hints of 30 and 5 s, the target rests 30 s."""
+    hints = [30, 5]
+
+    async def throttled():
+        hint = hints.pop(0)
+        await anyio.sleep(1)
+        error = ConnectionError()
+        error.retry_after = hint
+        raise error
+
+    manager = FallbackManager(
+        [Target("a", throttled, classify=None)], degrade=value(None), switch_after=0
+    )
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            group.start_soon(manager.run)
+            group.start_soon(manager.run)
+        return manager.health()["a"].blocked_for
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == 30
+
+
+@BACKENDS
+def test_a_degraded_answer_is_no_fallback(backend):
+    """After two targets have failed, the last resort is flagged as degraded and nothing else."""
+
+    async def fails():
+        raise ConnectionError
+
+    manager = FallbackManager([Target("a", fails), Target("b", fails)], degrade=value(7))
+    outcome = virtual_time(manager.run, backend=backend, check_leftovers=True)
+    assert (outcome.value, outcome.degraded) == (7, True)
+    assert (outcome.fallback_used, outcome.target) == (False, None)
+
+
+def test_a_limit_of_one_call_leaves_no_timer_behind():
+    """The limit of a chain's deadline has its timer given up, after a value and after an error."""
+
+    async def answers():
+        return 1
+
+    async def fails():
+        raise ConnectionError
+
+    async def main():
+        manager = FallbackManager([Target("a", fails), Target("b", answers)], deadline=50)
+        await manager.run()
+        loop = asyncio.get_running_loop()
+        return [timer for timer in loop._scheduled if not timer.cancelled() and timer.when() <= 60]
+
+    assert virtual_time(main) == []
+
+
+@BACKENDS
+def test_the_listeners_of_a_stack_are_told_before_those_of_the_process(backend):
+    """Both hear every event of the call, the stack's own first."""
+    heard = []
+
+    class Hears:
+        def __init__(self, name):
+            self.name = name
+
+        def on_event(self, event, call):
+            heard.append((type(event).__name__, self.name))
+
+    @stack(timeout(5), listeners=[Hears("stack")])
+    async def fn():
+        """Answer."""
+
+    telemetry.install(listeners=[Hears("process")])
+    try:
+        virtual_time(fn, backend=backend, check_leftovers=True)
+    finally:
+        telemetry.install()
+    names = ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+    assert heard == [(name, who) for name in names for who in ("stack", "process")]
+
+
 def test_a_rest_of_one_clock_means_nothing_to_another():
     """What rests in a run of virtual time is asked in the next run."""
     calls = []
@@ -223,6 +305,37 @@ def test_a_bound_promises_nothing_of_what_no_limit_covers():
 def test_a_number_of_attempts_that_nobody_counts_is_unlimited():
     """`attempts=10**400` has a bound that can be said."""
     assert pipeline_of(retry(attempts=10**400)).bound.calls == float("inf")
+
+
+@BACKENDS
+def test_guards_around_guards_are_one_first_call_for_their_budget(backend):
+    """Functions that call each other, each with a retry on one budget, deposit once a call."""
+    calls = 0
+
+    async def main():
+        retried = retry(attempts=4, budget=RetryBudget("guards", ratio=1, reserve=0), backoff=NOW)
+
+        @retried
+        async def innermost():
+            nonlocal calls
+            calls += 1
+            raise ConnectionError
+
+        @retried
+        async def middle():
+            await innermost()
+
+        @retried
+        async def outermost():
+            await middle()
+
+        for _ in range(10):
+            with pytest.raises(ConnectionError):
+                await outermost()
+
+    with fresh_budgets():
+        virtual_time(main, backend=backend, check_leftovers=True)
+    assert calls == 20
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -326,6 +326,27 @@ def test_e08_a_refusal_of_the_budget_is_seen(backend, lines, spans):
 
 
 @both
+def test_a_target_that_is_left_has_its_own_attempts_counted(lines, backend):
+    """The line that leaves the second target counts its attempts, not those of the chain."""
+
+    async def fails():
+        raise ConnectionError
+
+    async def answers():
+        return 1
+
+    twice = retry(attempts=2, backoff=[0])
+    targets = [Target(name, fails, policies=twice) for name in "ab"]
+    manager = FallbackManager([*targets, Target("c", answers)], name="ask")
+    virtual_time(manager.run, backend=backend, check_leftovers=True)
+    left = [message for _, message in told(lines) if "asking" in message]
+    assert left == [
+        "ask: a failed after 2 attempts: ConnectionError; asking b",
+        "ask: b failed after 2 attempts: ConnectionError; asking c",
+    ]
+
+
+@both
 def test_a_chain_tells_what_came_of_each_target(backend, lines):
     """Where nobody answered, one ERROR says what came of each target."""
     manager = FallbackManager(
