@@ -5,6 +5,7 @@ from __future__ import annotations
 from resilient._core.events import (
     AttemptEnded,
     AttemptStarted,
+    BreakerChanged,
     BudgetRefused,
     BugServed,
     CallEnded,
@@ -15,6 +16,8 @@ from resilient._core.events import (
     FellBack,
     RetryScheduled,
     RetryStopped,
+    StreamCommitted,
+    StreamCut,
     TargetRests,
     TargetSkipped,
     TimeoutFired,
@@ -25,6 +28,7 @@ from resilient._publish import publish
 __all__ = (
     "AttemptEnded",
     "AttemptStarted",
+    "BreakerChanged",
     "BudgetRefused",
     "BugServed",
     "CallEnded",
@@ -35,6 +39,8 @@ __all__ = (
     "FellBack",
     "RetryScheduled",
     "RetryStopped",
+    "StreamCommitted",
+    "StreamCut",
     "TargetRests",
     "TargetSkipped",
     "TimeoutFired",

@@ -13,9 +13,10 @@ which is the last event of its call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from resilient._core.breaker_states import State
     from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
 CallOutcome = Literal["success", "fallback", "degraded", "failure", "rejected", "cancelled"]
@@ -45,13 +46,15 @@ class CallStarted(Event):
 
 @dataclass(slots=True)
 class AttemptStarted(Event):
-    """A target is about to be called."""
+    """A target is about to be called; `breaker` is the circuit breaker that let it pass."""
 
     number: int
     on_target: int
     kind: Kind
     target: str
     target_index: int
+    breaker: str | None = None
+    breaker_state: State | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class AttemptEnded(Event):
     timeout: float | None = None
     timeout_limit: str | None = None
     overrun: float | None = None
+    first_item: float | None = None
 
 
 @dataclass(slots=True)
@@ -190,12 +194,64 @@ class Degraded(Event):
 
 @dataclass(slots=True)
 class CallRejected(Event):
-    """A policy refused: the target was not called."""
+    """A policy refused: the target was not called.
+
+    `policy` is its kind and `name` its own name. `enforced` is false where a
+    policy only observes and the call went on. `origin` belongs to the opening
+    of the circuit that refused.
+    """
 
     policy: str
     retry_after: float | None
     error: Exception | None
     enforced: bool = True
+    name: str | None = None
+    origin: Origin | None = None
+
+
+@dataclass(slots=True)
+class Origin:
+    """What a listener remembers of the call that opened a circuit; new for each opening."""
+
+    context: Any = None
+
+
+@dataclass(slots=True)
+class BreakerChanged(Event):
+    """A circuit breaker went from one state to another.
+
+    `reason` is the event of its transition table. `open_for` are the seconds
+    for which it now refuses, `opened_by` is the type of the failure that
+    opened it. `enforced` is false where the breaker only observes. Outside of
+    a guarded call (`isolate()`, a permit by hand) the listener's `call` is a
+    stand-in that has the breaker's name and no attempt.
+    """
+
+    name: str
+    from_state: State
+    to_state: State
+    reason: str
+    open_for: float | None = None
+    opened_by: str | None = None
+    enforced: bool = True
+    origin: Origin | None = None
+
+
+@dataclass(slots=True)
+class StreamCommitted(Event):
+    """A stream has given its first item, `after` seconds after its attempt began."""
+
+    number: int
+    after: float
+
+
+@dataclass(slots=True)
+class StreamCut(Event):
+    """A stream that had given `items` items failed; what was delivered stays delivered."""
+
+    number: int
+    items: int
+    error: Exception | None
 
 
 @dataclass(slots=True)
@@ -210,3 +266,4 @@ class CallEnded(Event):
     waited: float = 0.0
     target: str | None = None
     target_index: int | None = None
+    items: int | None = None
