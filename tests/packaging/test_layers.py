@@ -46,7 +46,7 @@ BELOW = {
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target"},
     "note": {"_manager", "_target", "errors", "typing"},
-    "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
+    "telemetry": {"_core", "_runtime.budgets", "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},
     "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},
