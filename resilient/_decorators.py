@@ -1,4 +1,4 @@
-"""What users write: `retry`, `timeout`, `fallback`, and `standard`, their good order.
+"""What users write: `retry`, `timeout` and `fallback`.
 
 Each returns a `Pipeline`: a decorator, and a part of a stack. Options are
 checked here, once; what a policy does stands in `_core`.
@@ -7,11 +7,11 @@ checked here, once; what a policy does stands in `_core`.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from resilient._core import options
 from resilient._core.backoff import backoff_of, exponential
-from resilient._core.chain_options import chain_policy, last_resort
+from resilient._core.chain_options import chain_policy
 from resilient._core.conditions import condition, result_condition
 from resilient._core.options import shown
 from resilient._core.retry import RetryPolicy
@@ -20,7 +20,7 @@ from resilient._kinds import function_or_none, functions_to_call
 from resilient._pipeline import bound_of_function
 from resilient._policies import Fallback, Retry, Timeout
 from resilient._runtime.budgets import RetryBudget
-from resilient._stack import FallbackPipeline, Pipeline, RetryPipeline, stack
+from resilient._stack import FallbackPipeline, Pipeline, RetryPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -221,53 +221,6 @@ def fallback(
         policies=(Fallback(others, policy, bounds),)
     )
     return made
-
-
-_ATTEMPT: Final = float(10)
-"""The default limit of an attempt in seconds; its identity tells that nobody gave one."""
-
-
-def standard(
-    name: str,
-    /,
-    *,
-    attempts: int = 3,
-    timeout: Seconds | None = 30,
-    attempt_timeout: Seconds | None = _ATTEMPT,
-    to: Sequence[Callable[..., Awaitable[Any]]] = (),
-    degrade: LastResort | None = None,
-) -> Pipeline:
-    """Return the good order of a stack: fallback, total timeout, retry, attempt timeout.
-
-    `timeout` limits everything, `attempt_timeout` each attempt (10 s; where
-    that is not shorter than `timeout` and was not given, there is none; `None`
-    leaves a limit out). `to` and `degrade` are those of `fallback`.
-
-    >>> print(explain(standard("prices", attempts=4)))
-    prices: 3 policies, outermost first
-      timeout           30 s for everything inside
-      retry             4 attempts on transient errors; full jitter 0.1 s .. 20 s
-      timeout           10 s per attempt
-      bound             at most 4 calls and 30 s
-    """
-    parts: list[Pipeline] = []
-    options.whole(attempts, "standard(attempts=)")
-    others = functions_to_call(to, "standard(to=)")
-    if others or degrade is not None:
-        last_resort(degrade, "standard(degrade=)")
-        parts.append(fallback(to=others, degrade=cast("Any", degrade)))
-    if timeout is not None:
-        parts.append(_timeout(timeout, "standard(timeout=)"))
-        if attempt_timeout is _ATTEMPT and options.seconds(timeout, "timeout") <= _ATTEMPT:
-            attempt_timeout = None
-    parts.append(retry(attempts=attempts))
-    if attempt_timeout is not None:
-        parts.append(_timeout(attempt_timeout, "standard(attempt_timeout=)"))
-    return stack(*parts, name=options.text(name, "standard(name)"))
-
-
-def _timeout(seconds: Seconds, option: str) -> Pipeline:
-    return Pipeline(policies=(Timeout(options.seconds(seconds, option)),))
 
 
 def _bare(policy: Callable[..., Any], fn: Any) -> Any:  # noqa: ANN401

@@ -271,6 +271,7 @@ def _compile(
             chain=chain,
             index=index,
             classify=target.classify,
+            fn=target.call,
         )
         runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
     chain.settle(chain.policy.targets, places)

@@ -54,7 +54,7 @@ class Composition:
     def compile(self, fn: Callable[..., Any]) -> Compiled:
         """Compile the call of `fn` through these policies."""
         targets = Targets()
-        run = build(self.policies, fn, targets, Place(), name_of(fn))
+        run = build(self.policies, fn, targets, Place(fn=fn), name_of(fn))
         plan = plan_of(self, fn, targets, self.name or name_of(fn))
         call = entry(plan, run)
         _look_like(call, fn)

@@ -48,6 +48,8 @@ class Place:
     chain: Chain | None = None
     index: int = 0
     classify: Classify | None = None
+    fn: Callable[..., Any] | None = None
+    """The function that all of it is around."""
 
 
 @dataclass(slots=True)
@@ -202,7 +204,7 @@ class Fallback:
         classify = [place.classify] + [None] * len(self.to)
         chain = Chain(self.policy, classify, leaves=place.leaves)
         targets.chains.append(chain)
-        runs = [inner(Place(leaves=last and place.leaves, chain=chain, classify=place.classify))]
+        runs = [inner(replace(place, leaves=last and place.leaves, chain=chain, index=0))]
         places = [first]
         names = [targets.names[first]]
         for fn in self.to:

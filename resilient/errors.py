@@ -6,6 +6,8 @@ untouched.
 
 ResilientError(Exception)
 ├── Rejected                     the call never ran; .policy .retry_after
+│   ├── CircuitOpen              a circuit breaker refused; .breaker .opened_by
+│   │   └── CircuitIsolated      somebody has opened it by hand
 │   └── Skipped                  a target that was not asked; .target .reason .scope
 ├── TimedOut(TimeoutError)       one of our limits expired; .after .limit
 ├── Unacceptable                 a returned value that `on_result` judged a failure; .result
@@ -22,10 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from resilient._core.breaker import Cause
     from resilient._core.outcome import Attempt, SkippedTarget
 
 __all__ = (
     "AllTargetsFailed",
+    "CircuitIsolated",
+    "CircuitOpen",
     "PolicyOrderWarning",
     "Rejected",
     "ResilientError",
@@ -63,6 +68,53 @@ class Rejected(ResilientError):
         super().__init__(message)
         self.policy = policy
         self.retry_after = None if retry_after is None else max(0, retry_after)
+
+
+class CircuitOpen(Rejected):
+    """A circuit breaker refused the call: what it guards has failed too often.
+
+    `breaker` is its name. `opened_by` says what opened it: `opened_by.error`
+    is the type of the failure and `opened_by.message` its text, which is in
+    neither the text nor the `repr` of this error; `None` where it was opened
+    by hand. `retry_after` are the seconds after which the next call may pass.
+
+    >>> str(CircuitOpen("prices", retry_after=12))
+    'circuit "prices" is open; next try in 12 s'
+    """
+
+    breaker: str
+    opened_by: Cause | None
+
+    def __init__(
+        self,
+        breaker: str,
+        *,
+        retry_after: float | None = None,
+        opened_by: Cause | None = None,
+    ) -> None:
+        super().__init__(
+            self._text(breaker, retry_after), policy="circuit_breaker", retry_after=retry_after
+        )
+        self.breaker = breaker
+        self.opened_by = opened_by
+
+    @staticmethod
+    def _text(breaker: str, retry_after: float | None) -> str:
+        text = f'circuit "{breaker}" is open'
+        return text if retry_after is None else f"{text}; next try in {retry_after:.6g} s"
+
+
+class CircuitIsolated(CircuitOpen):
+    """A circuit that was opened by hand, with `isolate()`, and stays so until it is released.
+
+    >>> str(CircuitIsolated("prices"))
+    'circuit "prices" is isolated'
+    """
+
+    @staticmethod
+    def _text(breaker: str, retry_after: float | None) -> str:
+        del retry_after  # nobody knows
+        return f'circuit "{breaker}" is isolated'
 
 
 class Skipped(Rejected):

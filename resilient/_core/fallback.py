@@ -133,6 +133,8 @@ class Cursor:
     policy: FallbackPolicy
     failures: list[Failure] = field(default_factory=list[Failure])
     skipped: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
+    refused: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
+    """Those of `failures` that were refused without an attempt: not asked either."""
     ended: Literal["request", "on"] | None = None
     _next: int = 0
     _condemned: frozenset[tuple[str, str]] = frozenset()

@@ -19,6 +19,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from resilient._runtime.world import World, process_world
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,16 @@ process_random = random.Random()
 class Runtime:
     """The clock, the random source and the timers of one event loop or trio run."""
 
-    __slots__ = ("__weakref__", "backend", "clock", "in_flight", "loop", "random", "tables")
+    __slots__ = (
+        "__weakref__",
+        "backend",
+        "clock",
+        "in_flight",
+        "loop",
+        "random",
+        "tables",
+        "world",
+    )
 
     def __init__(
         self, backend: Literal["asyncio", "trio"], loop: asyncio.AbstractEventLoop | None
@@ -42,6 +53,8 @@ class Runtime:
         self.loop = loop
         self.clock: Callable[[], float] = time.monotonic
         self.random: random.Random = process_random
+        # Where its circuit breakers live: all loops share one world, a simulated run has its own.
+        self.world: World = process_world
         self.tables: dict[float, Table] = {}
         # The tasks that a limit of ours is cancelling right now (asyncio only).
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
@@ -74,6 +87,14 @@ def now() -> float:
         return runtime().clock()
     except RuntimeError:
         return time.monotonic()
+
+
+def world() -> World:
+    """Return the world that this code runs in: that of the process where no loop runs."""
+    try:
+        return runtime().world
+    except RuntimeError:
+        return process_world
 
 
 class _Last(threading.local):

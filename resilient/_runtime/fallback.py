@@ -21,12 +21,20 @@ from resilient._core.conditions import BUGS
 from resilient._core.events import BugServed, Degraded, FellBack, TargetRests, TargetSkipped
 from resilient._core.faults import fault_of
 from resilient._core.names import class_name
+from resilient._core.outcome import SkippedTarget
 from resilient._runtime.attempt import NotAwaitableError
 from resilient._runtime.exact import count
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import check_cancelled, discard
 from resilient._runtime.timeout import within
-from resilient.errors import AllTargetsFailed, Rejected, Skipped, TimedOut, Unacceptable
+from resilient.errors import (
+    AllTargetsFailed,
+    CircuitOpen,
+    Rejected,
+    Skipped,
+    TimedOut,
+    Unacceptable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -80,7 +88,7 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
         finally:
             cursor = call.cursor
             if cursor is not None and cursor is not outer:
-                call.skipped += chain.placed(cursor.skipped)
+                call.skipped += chain.placed(_unasked(cursor))
                 call.cursor = outer
                 cursor.forget()
 
@@ -134,6 +142,7 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     if isinstance(error, Rejected):
         hint = error.retry_after
         count(chain.skipped, index)
+        _refused(call, chain, index, error)
     else:
         rests = chain.learn(index, error, fault, now, call.runtime.clock)
     if fault is not None and fault.retry_after is not None:
@@ -148,6 +157,18 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     if goes_on and isinstance(error, BUGS):
         _report_bug(call, chain, index, error)
     return goes_on
+
+
+def _refused(call: Call, chain: Chain, index: int, error: Rejected) -> None:
+    """Take a target whose own policy refused for one that was not asked, if it was not."""
+    if call.is_open:  # it was: the refusal came from inside
+        return
+    reason = "breaker_open" if isinstance(error, CircuitOpen) else error.policy
+    name = chain.policy.targets[index].name
+    skip = SkippedTarget(name, index, reason, retry_after=error.retry_after)
+    chain.cursor(call).refused.append(skip)
+    place = chain.places[index]
+    call.report(TargetSkipped(call.resumed, name, place, reason, retry_after=error.retry_after))
 
 
 def _report_rests(
@@ -248,6 +269,10 @@ async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
         del error, cause
 
 
+def _unasked(cursor: Cursor) -> list[SkippedTarget]:
+    return sorted(cursor.skipped + cursor.refused, key=lambda skip: skip.target_index)
+
+
 def _cause(error: Exception, chain: Chain, cursor: Cursor) -> Exception | None:
     """Return the failure before the last one, where that is raised and has no cause of its own."""
     if chain.policy.raises != "last" or len(cursor.failures) == 1:
@@ -275,12 +300,13 @@ def _group(call: Call, chain: Chain, cursor: Cursor) -> AllTargetsFailed:
             skip.target, skip.reason, scope=skip.scope, retry_after=skip.retry_after
         )
         hints.append(skip.retry_after)
-    failed, skipped = len(cursor.failures), len(cursor.skipped)
+    skipped = len(cursor.skipped) + len(cursor.refused)
+    failed = len(cursor.failures) - len(cursor.refused)
     text = f"{failed} target{'' if failed == 1 else 's'} failed"
     if skipped:
         text += f", {skipped} not asked"
     group = chain.group(f"{call.name}: {text}", [members[index] for index in sorted(members)])
     group.attempts = tuple(call.history or ())
-    group.skipped = chain.placed(cursor.skipped)
+    group.skipped = chain.placed(_unasked(cursor))
     group.retry_after = min((hint for hint in hints if hint is not None), default=None)
     return group

@@ -37,6 +37,7 @@ from resilient.errors import Rejected
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resilient._core.breaker_states import State
     from resilient._core.events import CallOutcome, RetryResult
     from resilient._core.fallback import Cursor
     from resilient._runtime.call import Call
@@ -80,6 +81,8 @@ class Ledger:
     cursor: Cursor | None = None
     degraded: bool = False
     rejected: bool = False
+    # The breaker that let the attempt at hand pass, and its state then (where `loud`).
+    breaker_state: tuple[str, State] | None = None
     # What the retry did; the budgets that this call was counted in.
     deposited: tuple[str, ...] = ()
     waited: float = 0.0
@@ -107,6 +110,11 @@ class Ledger:
         self.tell(event)
         tell(process.quiet, event, cast("Call", self))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody is told of what goes wrong."""
+        return bool(self.listeners or process.quiet)
+
     def start(self) -> None:
         """Say that the call begins."""
         self.tell(CallStarted(self.started))
@@ -124,9 +132,17 @@ class Ledger:
         self.attempt_ended = None
         if self.listeners:
             index = self.target_index
+            breaker, state = self.breaker_state or (None, None)
             self.tell(
                 AttemptStarted(
-                    now, self.attempt, self.on_target, self.kind, self.plan.targets[index], index
+                    now,
+                    self.attempt,
+                    self.on_target,
+                    self.kind,
+                    self.plan.targets[index],
+                    index,
+                    breaker,
+                    state,
                 )
             )
 

@@ -21,8 +21,10 @@ PACKAGE = Path(next(iter(resilient.__path__)))
 RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
 PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
-PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
-USERS = {"_stack", "_decorators", "_target", "_manager"}
+PIPELINE = BASE | {
+    "_guard", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
+}  # fmt: skip
+USERS = {"_stack", "_decorators", "_permit", "_breaker", "_standard", "_target", "_manager"}
 
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
@@ -37,12 +39,17 @@ BELOW = {
     "_kinds": {"_core"},
     # policies as values, compiled into one call
     "_policies": BASE,
-    "_lints": BASE | {"_policies"},
+    "_place": set(),
+    "_breaker_part": BASE | {"_policies"},
+    "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
     "_pipeline": BASE | {"_guard", "_policies"},
     # what users touch
     "_stack": PIPELINE,
     "_decorators": PIPELINE | {"_stack"},
+    "_permit": BASE,
+    "_breaker": PIPELINE | {"_stack", "_permit"},
+    "_standard": PIPELINE | {"_stack", "_decorators", "_breaker"},
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target"},
     "note": {"_manager", "_target", "errors", "typing"},

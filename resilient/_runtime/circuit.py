@@ -1,0 +1,285 @@
+"""One circuit: the state machine of `_core.breaker`, shared by threads and loops.
+
+A lock is held around each step of the machine, and around nothing else: not
+around a user's predicate, a listener or an await. Two things are done without
+it, because they are what a healthy and a dead service cost. A success is
+written to the evidence of the closed period, in one step that no thread can
+divide (a build without the interpreter's lock takes ours). And an open circuit
+refuses by what it reads.
+
+Transitions are reported outside of the lock and in the order in which they
+happened: they wait in a line that one thread at a time hands out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from resilient._core.breaker import Breaker, Cause, Permit, Refusal, Result
+from resilient._core.breaker_policy import lesson
+from resilient._core.events import BreakerChanged, CallRejected
+from resilient._core.names import error_type
+from resilient._runtime.exact import count, has_gil
+from resilient.errors import CircuitIsolated, CircuitOpen
+
+if TYPE_CHECKING:
+    from resilient._core.breaker import Change
+    from resilient._core.breaker_policy import BreakerPolicy
+    from resilient._core.breaker_states import State
+    from resilient._core.events import Origin
+    from resilient._core.evidence import Evidence
+    from resilient._runtime.call import Call
+
+ByHand = Literal["isolate", "release", "close", "disable", "enable"]
+"""What a person can do to a circuit: a method of the machine."""
+
+_LONGEST = 200
+"""Characters of an error's text that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSnapshot:
+    """A circuit breaker at one instant.
+
+    `calls`, `failures` and `slow` are what its closed period remembers, so
+    they are 0 in every other state. `retry_after` are the seconds after which
+    the next call may pass, `None` if nobody knows (it is isolated). `refused`
+    counts the calls that were refused so far, or would have been where it only
+    observes. `keys` is the number of circuits of a family, whose figures are
+    sums and whose state is the worst of theirs.
+    """
+
+    name: str
+    state: State
+    calls: int
+    failures: int
+    slow: int
+    retry_after: float | None
+    opened_by: Cause | None
+    refused: int
+    keys: int | None = None
+
+    @property
+    def failure_rate(self) -> float | None:
+        """The share of calls that failed; `None` without a call."""
+        return self.failures / self.calls if self.calls else None
+
+
+class Circuit:
+    """One circuit of one world."""
+
+    __slots__ = (
+        "breaker",
+        "judge",
+        "line",
+        "lock",
+        "name",
+        "observes",
+        "plain",
+        "policy",
+        "refused",
+        "telling",
+        "timed",
+    )
+
+    def __init__(self, name: str, policy: BreakerPolicy) -> None:
+        self.name = name
+        self.policy = policy
+        self.breaker = Breaker(policy)
+        self.judge = policy.on_result
+        self.observes = policy.mode == "observe"
+        self.timed = policy.trip.timed
+        # Whether a success needs nothing but to be written down.
+        self.plain = policy.on_result is None and policy.trip.slow_call == inf and _SHARES
+        self.lock = Lock()
+        self.refused = [0]
+        self.line: deque[tuple[float, Change, Call]] = deque()
+        self.telling = False
+
+    def admit(self, call: Call) -> Permit | None:
+        """Admit `call`, or raise `CircuitOpen`; one that only observes has no permit then."""
+        now = call.runtime.clock()
+        breaker = self.breaker
+        # The instant first: it is infinite in every state but open.
+        until = breaker.open_until
+        if now < until < inf and breaker.state == "open":
+            found: Permit | Refusal = Refusal(
+                isolated=False,
+                retry_after=until - now,
+                cause=breaker.cause,
+                origin=breaker.origin,
+            )
+        else:
+            with self.lock:
+                found, change = breaker.admit(now)
+                self._note(now, change, call)
+            self._tell()
+        if isinstance(found, Permit):
+            return found
+        self._refuse(call, now, found)
+        return None
+
+    def _refuse(self, call: Call, now: float, refusal: Refusal) -> None:
+        count(self.refused, 0)
+        kind = CircuitIsolated if refusal.isolated else CircuitOpen
+        error = kind(self.name, retry_after=refusal.retry_after, opened_by=refusal.cause)
+        if call.is_heard:
+            call.report(
+                CallRejected(
+                    now,
+                    "circuit_breaker",
+                    error.retry_after,
+                    error,
+                    not self.observes,
+                    self.name,
+                    refusal.origin,
+                )
+            )
+        if not self.observes:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+
+    def returned(self, call: Call, permit: Permit | None, value: Any) -> None:  # noqa: ANN401
+        """Settle `permit` by what was returned."""
+        bad: bool | float = False
+        if permit is not None and self.judge is not None:
+            try:
+                bad = self.judge.decide(value)
+            except BaseException:
+                self.release(call, permit)
+                raise
+        self.succeed(call, permit, bad=bad is not False)
+
+    def succeed(self, call: Call, permit: Permit | None, *, bad: bool = False) -> None:
+        """Settle `permit` as a success, or as a result that is a failure."""
+        if permit is None:
+            return
+        now = call.runtime.clock()
+        result = Result(
+            verdict="failure" if bad else "success",
+            now=now,
+            duration=now - permit.granted,
+            cause=Cause("unacceptable_result") if bad else None,
+            rnd=call.runtime.random.random(),
+        )
+        self._settle(call, permit, result)
+
+    def fail(self, call: Call, permit: Permit | Evidence | None, error: BaseException) -> None:
+        """Settle `permit` by what was raised; the evidence itself is that of a closed period."""
+        if permit is None:
+            return
+        if not issubclass(type(error), Exception):
+            self.release(call, permit)
+            return
+        try:
+            taught, hint = lesson(self.policy, error)  # type: ignore[arg-type]  # told by `type`
+        except BaseException:
+            self.release(call, permit)
+            raise
+        if taught == "neutral":
+            self.release(call, permit)
+            return
+        now = call.runtime.clock()
+        began = permit.granted if isinstance(permit, Permit) else now
+        result = Result(
+            verdict="failure",
+            now=now,
+            duration=now - began,
+            cause=_cause(error),
+            hint=hint,
+            trips=taught == "trip",
+            rnd=call.runtime.random.random(),
+        )
+        self._settle(call, permit, result)
+
+    def release(self, call: Call, permit: Permit | Evidence | None) -> None:
+        """Give `permit` back: nothing was learned."""
+        if isinstance(permit, Permit):
+            now = call.runtime.clock()
+            self._settle(call, permit, Result(verdict="neutral", now=now))
+
+    def _settle(self, call: Call, permit: Permit | Evidence, result: Result) -> None:
+        breaker = self.breaker
+        with self.lock:
+            if isinstance(permit, Permit):
+                change = breaker.settle(permit, result)
+            else:
+                change = breaker.learn(permit, result)
+            self._note(result.now, change, call)
+        self._tell()
+
+    def by_hand(self, call: Call, what: ByHand) -> None:
+        """Take a step that a person asked for."""
+        with self.lock:
+            change: Change | None = getattr(self.breaker, what)()
+            self._note(call.runtime.clock(), change, call)
+        self._tell()
+
+    def single(self) -> Circuit:
+        """Return itself, as a family of one."""
+        return self
+
+    def snapshot(self, now: float) -> BreakerSnapshot:
+        """Return what is known at `now`."""
+        with self.lock:
+            breaker = self.breaker
+            figures = breaker.figures(now)
+            return BreakerSnapshot(
+                name=self.name,
+                state=breaker.state,
+                calls=figures.calls,
+                failures=figures.failures,
+                slow=figures.slow,
+                retry_after=breaker.retry_after(now),
+                opened_by=breaker.cause,
+                refused=self.refused[0],
+            )
+
+    def _note(self, now: float, change: Change | None, call: Call) -> None:
+        if change is not None and change.from_state != change.to_state:
+            self.line.append((now, change, call))
+
+    def _tell(self) -> None:
+        while self.line:
+            with self.lock:
+                if self.telling or not self.line:
+                    return
+                self.telling = True
+                now, change, call = self.line.popleft()
+            try:
+                call.report(self._event(now, change))
+            finally:
+                self.telling = False
+                del call
+
+    def _event(self, now: float, change: Change) -> BreakerChanged:
+        origin: Origin | None = change.origin
+        return BreakerChanged(
+            now,
+            self.name,
+            change.from_state,
+            change.to_state,
+            change.reason,
+            change.open_for,
+            None if change.cause is None else change.cause.error,
+            not self.observes,
+            origin,
+        )
+
+
+_SHARES = has_gil()
+"""Whether a success may be written without the lock."""
+
+
+def _cause(error: BaseException) -> Cause:
+    try:
+        message = str(error)[:_LONGEST]
+    except Exception:
+        message = ""
+    return Cause(error_type(error), message)

@@ -1,0 +1,268 @@
+"""The registry of circuit breakers: definitions by name, and the circuits of each world.
+
+A *definition* is a name and options. It is fixed by the first use that gives
+options, or by the first call (then with the defaults); the same name with
+others is a `ValueError` that shows both places. A *family* holds the circuits
+of a definition: one, or one for each key.
+
+A *world* is where circuits live. The process is one, and every loop and thread
+of it shares the same circuits. A run in virtual time is another, with all
+circuits new and all names free, so no test sees what another one has broken.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field, replace
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal
+
+from resilient._core.breaker import IllegalTransitionError
+from resilient._core.options import shown
+from resilient._runtime.circuit import BreakerSnapshot, Circuit
+from resilient._runtime.listeners import once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from resilient._core.breaker_policy import BreakerPolicy
+    from resilient._core.breaker_states import State
+    from resilient._runtime.call import Call
+    from resilient._runtime.circuit import ByHand
+
+MOST_KEYS = 1024
+"""Circuits of one family; one that is closed makes room for another."""
+
+_WORST = ("isolated", "open", "half_open", "closed", "disabled")
+"""The states of a family's circuits by how much they say of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was written for a breaker; two are the same if they were written the same."""
+
+    policy: BreakerPolicy = field(compare=False)
+    key: str | Callable[..., Hashable] | None = field(default=None, compare=False)
+    per: Literal["instance"] | None = None
+    written: tuple[object, ...] = ()
+    window: float | None = field(default=None, compare=False)
+    """The seconds that its rule looks back, where somebody has given one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """One place in a program that names a breaker, with options or without."""
+
+    name: str
+    options: Options | None
+    place: str
+
+
+class World:
+    """Where circuits live."""
+
+    __slots__ = ("definitions", "families", "lock")
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Written] = {}
+        self.families: dict[str, Family] = {}
+        self.lock = RLock()
+
+    def define(self, asked: Written) -> Written:
+        """Return the definition of this name, which `asked` fixes if nobody has yet."""
+        with self.lock:
+            found = self.definitions.get(asked.name)
+            if found is None and asked.options is None:
+                # A name that the program has fixed means the same in a simulated run.
+                found = process_world.definitions.get(asked.name)
+            if found is None or (found.options is None and asked.options is not None):
+                self.definitions[asked.name] = asked
+                return asked
+            if asked.options is not None and asked.options != found.options:
+                raise ValueError(
+                    f'circuit breaker "{asked.name}" was defined at {found.place}, with other'
+                    f" options than at {asked.place}: give it the same ones, or another name"
+                )
+            return found
+
+    def family(self, asked: Written, default: Options) -> Family:
+        """Return the circuits of this name here; without options it gets `default`."""
+        with self.lock:
+            known = self.define(asked)
+            found = self.families.get(asked.name)
+            if found is None:
+                if known.options is None:
+                    place = f"{known.place} (its first call, with the defaults)"
+                    known = replace(known, options=default, place=place)
+                    self.definitions[asked.name] = known
+                assert known.options is not None
+                found = self.families[asked.name] = Family(asked.name, known.options)
+            return found
+
+
+process_world = World()
+"""The world of all loops and threads; a run in virtual time has its own."""
+
+
+class Family:
+    """The circuits of one definition in one world."""
+
+    __slots__ = ("by_instance", "by_key", "disabled", "holders", "lock", "name", "one", "options")
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.name = name
+        self.options = options
+        self.lock = RLock()
+        # The circuit of a definition without keys.
+        self.one: Circuit | None = None
+        self.by_key: OrderedDict[Hashable, Circuit] = OrderedDict()
+        self.by_instance: dict[int, tuple[weakref.ref[Any], Circuit]] = {}
+        # What was done to the whole family, also to circuits that are yet to come.
+        self.holders = 0
+        self.disabled = False
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether there is a circuit for each key or instance."""
+        return self.options.key is not None or self.options.per is not None
+
+    def single(self) -> Circuit:
+        """Return the one circuit of a family without keys."""
+        if self.is_keyed:
+            raise TypeError(
+                f'circuit breaker "{self.name}" has a circuit for each key: use for_key(...)'
+            )
+        with self.lock:
+            if self.one is None:
+                self.one = self._made()
+            return self.one
+
+    def check_key(self, key: Hashable) -> None:
+        """Refuse a key where there is none, and one that cannot be."""
+        if self.options.key is None:
+            raise TypeError(
+                f'circuit breaker "{self.name}" has no keys: it was defined without key='
+            )
+        try:
+            hash(key)
+        except TypeError:
+            raise TypeError(
+                f"circuit_breaker(key=) must give something hashable, not {shown(key)}"
+            ) from None
+
+    def for_key(self, key: Hashable) -> Circuit:
+        """Return the circuit of `key`."""
+        found = self.by_key.get(key)
+        if found is None:
+            with self.lock:
+                found = self.by_key.get(key) or self._new_key(key)
+        else:
+            try:  # the one used last is the last to go
+                self.by_key.move_to_end(key)
+            except KeyError:  # another thread has just made room
+                return self.for_key(key)
+        return found
+
+    def _new_key(self, key: Hashable) -> Circuit:
+        made = self._made()
+        if len(self.by_key) >= MOST_KEYS:
+            idle = next((k for k, circuit in self.by_key.items() if circuit.breaker.is_idle), None)
+            if idle is None:
+                once(
+                    ("keys", self.name),
+                    'breaker "%s" has %d keys and none is closed: further ones are not guarded',
+                    self.name,
+                    MOST_KEYS,
+                )
+                return made
+            del self.by_key[idle]
+        self.by_key[key] = made
+        return made
+
+    def for_instance(self, instance: object) -> Circuit:
+        """Return the circuit of `instance`, for as long as that lives."""
+        number = id(instance)
+        found = self.by_instance.get(number)
+        if found is not None and found[0]() is instance:
+            return found[1]
+        with self.lock:
+            found = self.by_instance.get(number)
+            if found is None or found[0]() is not instance:
+                try:
+                    ref = weakref.ref(instance, self._forget(number))
+                except TypeError:
+                    raise TypeError(
+                        f'circuit_breaker(per="instance") needs instances that can be held weakly:'
+                        f' {type(instance).__qualname__} has no "__weakref__" among its slots'
+                    ) from None
+                found = self.by_instance[number] = ref, self._made()
+            return found[1]
+
+    def _forget(self, number: int) -> Callable[[weakref.ref[Any]], None]:
+        by_instance = self.by_instance
+
+        def gone(ref: weakref.ref[Any]) -> None:
+            # Its number may be that of another one by now.
+            found = by_instance.get(number)
+            if found is not None and found[0] is ref:
+                del by_instance[number]
+
+        return gone
+
+    def _made(self) -> Circuit:
+        made = Circuit(self.name, self.options.policy)
+        if self.disabled:
+            made.breaker.disable()
+        for _ in range(self.holders):
+            made.breaker.isolate()
+        return made
+
+    def by_hand(self, call: Call, what: ByHand) -> None:
+        """Do to all circuits, and to those yet to come, what a person asked for."""
+        if not self.is_keyed:
+            self.single().by_hand(call, what)
+            return
+        with self.lock:
+            found = self.circuits()
+            if what in {"disable", "close"} and any(c.breaker.holders for c in found):
+                raise IllegalTransitionError(f'"{self.name}" is isolated: that has to end first')
+            self.holders += (what == "isolate") - (what == "release")
+            if what in {"disable", "enable"}:
+                self.disabled = what == "disable"
+        for circuit in found:
+            circuit.by_hand(call, what)
+
+    def circuits(self) -> list[Circuit]:
+        """Return all there are now."""
+        with self.lock:
+            one = [] if self.one is None else [self.one]
+            keyed = [*self.by_key.values(), *(held for _, held in self.by_instance.values())]
+            return one + keyed
+
+    def snapshot(self, now: float) -> BreakerSnapshot:
+        """Return what is known at `now`: of the one circuit, or of all keys together."""
+        if not self.is_keyed:
+            return self.single().snapshot(now)
+        shots = [circuit.snapshot(now) for circuit in self.circuits()]
+        worst = min(shots, key=lambda shot: _WORST.index(shot.state), default=None)
+        waits = [shot.retry_after for shot in shots if shot.retry_after is not None]
+        return BreakerSnapshot(
+            name=self.name,
+            state="closed" if worst is None else worst.state,
+            calls=sum(shot.calls for shot in shots),
+            failures=sum(shot.failures for shot in shots),
+            slow=sum(shot.slow for shot in shots),
+            retry_after=min(waits, default=None if shots else 0.0),
+            opened_by=None if worst is None else worst.opened_by,
+            refused=sum(shot.refused for shot in shots),
+            keys=len(shots),
+        )
+
+
+def census() -> Iterator[tuple[str, State, int]]:
+    """Count the process's circuits by name and state."""
+    for name, family in list(process_world.families.items()):
+        counts: Counter[State] = Counter(circuit.breaker.state for circuit in family.circuits())
+        for state, number in counts.items():
+            yield name, state, number
