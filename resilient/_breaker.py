@@ -142,11 +142,11 @@ def circuit_breaker(
     other ones are a `ValueError`. Bad options are a `ValueError` or
     `TypeError` here.
 
-    >>> @circuit_breaker("prices", trip=consecutive(5), open_for=60)
+    >>> @circuit_breaker("catalog", trip=consecutive(5), open_for=60)
     ... async def price(sku: str) -> float: ...
     >>> print(explain(price))
     price: 1 policy, outermost first
-      circuit_breaker   "prices": closed; opens at 5 failures in a row, probes after 60 s
+      circuit_breaker   "catalog": closed; opens at 5 failures in a row, probes after 60 s
       bound             at most 1 call and no limit of time
 
     Source: Nygard, "Release It!" (2007), "Circuit Breaker".

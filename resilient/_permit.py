@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resilient._runtime.world import Family
 
 
-class Permit:
+class BreakerPermit:
     """One admission by a circuit breaker, for one block or one call; settled once.
 
     As a context manager it is settled by how the block ends: an error is
@@ -91,15 +91,16 @@ class BreakerHandle:
     def _owner(self) -> Family | Circuit:
         raise NotImplementedError
 
-    def acquire(self) -> Permit:
+    def acquire(self) -> BreakerPermit:
         """Admit a block or a call, or raise `CircuitOpen`; never waits.
 
+        >>> from resilient import circuit_breaker
         >>> prices = circuit_breaker("docs.acquire")
         >>> with prices.acquire():
         ...     answer = 42
         """
         circuit = self._owner().single()
-        return Permit(circuit, circuit.admit(call_at_hand(circuit.name)))
+        return BreakerPermit(circuit, circuit.admit(call_at_hand(circuit.name)))
 
     @contextmanager
     def isolate(self) -> Generator[None]:
@@ -107,6 +108,7 @@ class BreakerHandle:
 
         When the last one is left the circuit is closed, with empty evidence.
 
+        >>> from resilient import circuit_breaker
         >>> prices = circuit_breaker("docs.isolate")
         >>> with prices.isolate():
         ...     prices.snapshot().state
@@ -134,6 +136,7 @@ class BreakerHandle:
     def snapshot(self) -> BreakerSnapshot:
         """Return what is known now: the state, the figures, what opened it.
 
+        >>> from resilient import circuit_breaker
         >>> circuit_breaker("docs.snapshot").snapshot().state
         'closed'
         """

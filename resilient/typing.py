@@ -7,17 +7,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient._core.backoff import Backoff
+from resilient._core.breaker import Cause
 from resilient._core.faults import Classify
 from resilient._core.options import Seconds
+from resilient._core.trips import Trip
+from resilient._permit import BreakerHandle, BreakerPermit
 from resilient._publish import publish
 from resilient._runtime.call import Call
 from resilient._runtime.chain import LastResort, TargetHealth
+from resilient._runtime.circuit import BreakerSnapshot
 from resilient._runtime.listeners import Listener
 
 __all__ = (
     "AsyncFunction",
     "Backoff",
+    "BreakerHandle",
+    "BreakerPermit",
+    "BreakerSnapshot",
     "Call",
+    "Cause",
     "Classify",
     "LastResort",
     "Listener",
@@ -25,6 +33,7 @@ __all__ = (
     "OnResult",
     "Seconds",
     "TargetHealth",
+    "Trip",
 )
 
 if TYPE_CHECKING:

@@ -17,12 +17,14 @@ import random
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from resilient._runtime.world import World, process_world
+from resilient._runtime.world import World
+from resilient._runtime.world import process as whole_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import trio
 
@@ -54,7 +56,7 @@ class Runtime:
         self.clock: Callable[[], float] = time.monotonic
         self.random: random.Random = process_random
         # Where its circuit breakers live: all loops share one world, a simulated run has its own.
-        self.world: World = process_world
+        self.world: World = whole_process.world
         self.tables: dict[float, Table] = {}
         # The tasks that a limit of ours is cancelling right now (asyncio only).
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
@@ -94,7 +96,35 @@ def world() -> World:
     try:
         return runtime().world
     except RuntimeError:
-        return process_world
+        return whole_process.world
+
+
+@contextmanager
+def fresh_breakers() -> Generator[None]:
+    """Let the code inside find every circuit breaker new, and forget afterwards what it did.
+
+    Inside, all names are free and all circuits closed, in every thread and
+    loop; breakers are process-wide, and a test must not depend on what others
+    have broken. A run in `virtual_time` needs no such thing: it has its own.
+
+    >>> from resilient import breakers, circuit_breaker
+    >>> with fresh_breakers(), circuit_breaker("docs.fresh").isolate():
+    ...     print(*breakers())
+    docs.fresh
+    """
+    before, new = whole_process.world, World()
+    _move(before, new)
+    try:
+        yield
+    finally:
+        _move(new, before)
+
+
+def _move(here: World, there: World) -> None:
+    whole_process.world = there
+    for found in list(_by_loop.values()):
+        if found.world is here:
+            found.world = there
 
 
 class _Last(threading.local):

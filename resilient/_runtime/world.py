@@ -75,7 +75,7 @@ class World:
             found = self.definitions.get(asked.name)
             if found is None and asked.options is None:
                 # A name that the program has fixed means the same in a simulated run.
-                found = process_world.definitions.get(asked.name)
+                found = process.world.definitions.get(asked.name)
             if found is None or (found.options is None and asked.options is not None):
                 self.definitions[asked.name] = asked
                 return asked
@@ -101,8 +101,16 @@ class World:
             return found
 
 
-process_world = World()
-"""The world of all loops and threads; a run in virtual time has its own."""
+class Process:
+    """Which world is that of all loops and threads; a run in virtual time has its own."""
+
+    __slots__ = ("world",)
+
+    def __init__(self) -> None:
+        self.world = World()
+
+
+process = Process()
 
 
 class Family:
@@ -262,7 +270,7 @@ class Family:
 
 def census() -> Iterator[tuple[str, State, int]]:
     """Count the process's circuits by name and state."""
-    for name, family in list(process_world.families.items()):
+    for name, family in list(process.world.families.items()):
         counts: Counter[State] = Counter(circuit.breaker.state for circuit in family.circuits())
         for state, number in counts.items():
             yield name, state, number

@@ -13,6 +13,7 @@ from resilient import (
     FallbackManager,
     Outcome,
     Target,
+    circuit_breaker,
     explain,
     fallback,
     manager_of,
@@ -113,17 +114,30 @@ class TestStandard:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made = standard("prices", timeout=limit)
-        assert [policy.kind for policy in made.policies] == ["timeout", "retry"]
+        assert [policy.kind for policy in made.policies] == ["timeout", "retry", "circuit_breaker"]
 
     def test_a_long_timeout_keeps_the_attempt_limit(self):
         """With more than 10 s for everything each attempt has at most 10 s."""
         made = standard("prices", timeout=10.5)
-        assert [policy.kind for policy in made.policies] == ["timeout", "retry", "timeout"]
+        kinds = [policy.kind for policy in made.policies]
+        assert kinds == ["timeout", "retry", "circuit_breaker", "timeout"]
 
     def test_limits_are_left_out(self):
         """`None` leaves a limit out."""
         made = standard("prices", timeout=None, attempt_timeout=None)
-        assert [policy.kind for policy in made.policies] == ["retry"]
+        assert [policy.kind for policy in made.policies] == ["retry", "circuit_breaker"]
+
+    def test_the_breaker_is_the_one_that_was_given(self):
+        """`breaker` stands where the default one would."""
+        mine = circuit_breaker("mine")
+        made = standard("prices", breaker=mine)
+        assert made.policies[2] is mine.policies[0]
+
+    @pytest.mark.parametrize("wrong", [True, "prices", retry()], ids=repr)
+    def test_a_breaker_that_is_none_is_refused(self, wrong):
+        """The message names the option and what it takes."""
+        with pytest.raises(TypeError, match=r"^standard\(breaker=\) must be a circuit_breaker"):
+            standard("prices", breaker=wrong)
 
     @pytest.mark.parametrize("to", [None, 0, "", False], ids=repr)
     def test_a_wrong_list_is_refused_also_where_it_is_falsy(self, to):

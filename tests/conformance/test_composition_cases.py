@@ -105,10 +105,10 @@ def test_X14_a_timeout_around_a_fallback_ends_it_with_the_function():
 
 
 def test_X16_the_standard_stack_is_in_the_good_order():
-    """Fallback, total timeout, retry, attempt timeout."""
+    """Fallback, total timeout, retry, circuit breaker, attempt timeout."""
     made = standard("x", to=[], degrade=value(1))
     kinds = [line.split()[0] for line in explain(made).splitlines()[1:]]
-    assert kinds == ["fallback", "timeout", "retry", "timeout", "bound"]
+    assert kinds == ["fallback", "timeout", "retry", "circuit_breaker", "timeout", "bound"]
 
 
 @pytest.mark.parametrize(

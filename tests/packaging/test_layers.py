@@ -33,7 +33,7 @@ BELOW = {
     "_core": {"errors"},
     "events": {"_core", "_publish"},
     "_runtime": {"_core", "errors"},
-    "typing": {"_core", "_runtime", "_publish", "errors", "events"},
+    "typing": {"_core", "_runtime", "_permit", "_publish", "errors", "events"},
     # what the one wrapper is, and which callables there are
     "_guard": set(),
     "_kinds": {"_core"},
