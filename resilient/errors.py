@@ -82,6 +82,7 @@ class CircuitOpen(Rejected):
     'circuit "prices" is open; next try in 12 s'
     """
 
+    policy = "circuit_breaker"
     breaker: str
     opened_by: Cause | None
 
@@ -92,16 +93,22 @@ class CircuitOpen(Rejected):
         retry_after: float | None = None,
         opened_by: Cause | None = None,
     ) -> None:
-        super().__init__(
-            self._text(breaker, retry_after), policy="circuit_breaker", retry_after=retry_after
-        )
+        # Neither through `Rejected` nor with its text: it is made by the thousand and read rarely.
+        Exception.__init__(self, breaker)
+        if retry_after is not None:
+            self.retry_after = max(0, retry_after)
         self.breaker = breaker
         self.opened_by = opened_by
 
-    @staticmethod
-    def _text(breaker: str, retry_after: float | None) -> str:
-        text = f'circuit "{breaker}" is open'
-        return text if retry_after is None else f"{text}; next try in {retry_after:.6g} s"
+    def __str__(self) -> str:
+        """Say which circuit is open, and for how long."""
+        text = f'circuit "{self.breaker}" is open'
+        after = self.retry_after
+        return text if after is None else f"{text}; next try in {after:.6g} s"
+
+    def __repr__(self) -> str:
+        """Show the sentence, as other errors do."""
+        return f"{type(self).__qualname__}({str(self)!r})"
 
 
 class CircuitIsolated(CircuitOpen):
@@ -111,10 +118,9 @@ class CircuitIsolated(CircuitOpen):
     'circuit "prices" is isolated'
     """
 
-    @staticmethod
-    def _text(breaker: str, retry_after: float | None) -> str:
-        del retry_after  # nobody knows
-        return f'circuit "{breaker}" is isolated'
+    def __str__(self) -> str:
+        """Say which circuit it is; nobody knows for how long."""
+        return f'circuit "{self.breaker}" is isolated'
 
 
 class Skipped(Rejected):

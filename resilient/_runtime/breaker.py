@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from resilient._core.breaker import Permit
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Call
     from resilient._runtime.circuit import Circuit
@@ -51,7 +52,8 @@ def breaker_layer(settle: Callable[[World], Settled], inner: Layer) -> Layer:
             circuit = known.find(args, kwargs)
         evidence = circuit.breaker.evidence
         if evidence is None or call.loud or not circuit.plain:
-            return await _with_permit(call, circuit, inner, args, kwargs)
+            permit = circuit.admit(call)
+            return await _with_permit(call, circuit, permit, inner, args, kwargs)
         try:
             value = await inner(call, args, kwargs)
         except Exception as error:
@@ -64,10 +66,14 @@ def breaker_layer(settle: Callable[[World], Settled], inner: Layer) -> Layer:
 
 
 async def _with_permit(
-    call: Call, circuit: Circuit, inner: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    call: Call,
+    circuit: Circuit,
+    permit: Permit | None,
+    inner: Layer,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     before = call.breaker_state
-    permit = circuit.admit(call)
     call.breaker_state = circuit.name, circuit.breaker.state
     try:
         value = await inner(call, args, kwargs)

@@ -19,7 +19,7 @@ from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from resilient._core.breaker import Breaker, Cause, Permit, Refusal, Result
+from resilient._core.breaker import Breaker, Cause, Permit, Result
 from resilient._core.breaker_policy import lesson
 from resilient._core.events import BreakerChanged, CallRejected
 from resilient._core.names import error_type
@@ -107,43 +107,36 @@ class Circuit:
         # The instant first: it is infinite in every state but open.
         until = breaker.open_until
         if now < until < inf and breaker.state == "open":
-            found: Permit | Refusal = Refusal(
-                isolated=False,
-                retry_after=until - now,
-                cause=breaker.cause,
-                origin=breaker.origin,
-            )
+            cause, origin = breaker.cause, breaker.origin
+            error = CircuitOpen(self.name, retry_after=until - now, opened_by=cause)
         else:
             with self.lock:
                 found, change = breaker.admit(now)
                 self._note(now, change, call)
             self._tell()
-        if isinstance(found, Permit):
-            return found
-        self._refuse(call, now, found)
-        return None
-
-    def _refuse(self, call: Call, now: float, refusal: Refusal) -> None:
+            if isinstance(found, Permit):
+                return found
+            kind = CircuitIsolated if found.isolated else CircuitOpen
+            error = kind(self.name, retry_after=found.retry_after, opened_by=found.cause)
+            origin = found.origin
         count(self.refused, 0)
-        kind = CircuitIsolated if refusal.isolated else CircuitOpen
-        error = kind(self.name, retry_after=refusal.retry_after, opened_by=refusal.cause)
-        if call.is_heard:
-            call.report(
-                CallRejected(
-                    now,
-                    "circuit_breaker",
-                    error.retry_after,
-                    error,
-                    not self.observes,
-                    self.name,
-                    refusal.origin,
-                )
+        # The log has said that the circuit opened: not each of its refusals.
+        if call.loud:
+            self._report(call, now, error, origin)
+        if self.observes:
+            return None
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+    def _report(self, call: Call, now: float, error: CircuitOpen, origin: Origin | None) -> None:
+        enforced = not self.observes
+        call.tell(
+            CallRejected(
+                now, "circuit_breaker", error.retry_after, error, enforced, self.name, origin
             )
-        if not self.observes:
-            try:
-                raise error
-            finally:
-                del error  # its traceback holds this frame
+        )
 
     def returned(self, call: Call, permit: Permit | None, value: Any) -> None:  # noqa: ANN401
         """Settle `permit` by what was returned."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import Call, current
 from resilient._runtime.pause import check_cancelled
+from resilient.errors import CircuitOpen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +34,8 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
                 return await _watched(call, run, args, kwargs)
             return await run(call, args, kwargs)
         except BaseException as error:
-            if not call.loud and isinstance(error, Exception):
+            # What a circuit refuses is told once, when it opens: a refusal stays cheap.
+            if not call.loud and isinstance(error, Exception) and not _is_refusal(call, error):
                 call.end(error)
             # A task keeps the error it ends with, and that keeps this frame.
             call.task = None
@@ -45,6 +47,10 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
                 pass  # closed by the garbage collector, in another context
 
     return guarded
+
+
+def _is_refusal(call: Call, error: Exception) -> bool:
+    return not call.attempt and isinstance(error, CircuitOpen)
 
 
 def leave(token: Token[Call | None]) -> None:

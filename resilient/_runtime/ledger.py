@@ -110,11 +110,6 @@ class Ledger:
         self.tell(event)
         tell(process.quiet, event, cast("Call", self))
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether anybody is told of what goes wrong."""
-        return bool(self.listeners or process.quiet)
-
     def start(self) -> None:
         """Say that the call begins."""
         self.tell(CallStarted(self.started))
