@@ -9,6 +9,9 @@ from typing import Any, assert_type
 from resilient import (
     AllTargetsFailed,
     Attempt,
+    CircuitBreaker,
+    CircuitIsolated,
+    CircuitOpen,
     FallbackManager,
     Fault,
     Outcome,
@@ -20,7 +23,12 @@ from resilient import (
     Target,
     TimedOut,
     Unacceptable,
+    any_of,
+    breakers,
+    circuit_breaker,
+    consecutive,
     constant,
+    count_window,
     current_call,
     explain,
     exponential,
@@ -34,6 +42,7 @@ from resilient import (
     retry,
     stack,
     standard,
+    time_window,
     timeout,
     transient,
     unsent,
@@ -43,7 +52,7 @@ from resilient.events import Event, RetryScheduled
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import install, uninstall
 from resilient.testing import virtual_time
-from resilient.typing import Listener, Seconds
+from resilient.typing import BreakerHandle, BreakerPermit, BreakerSnapshot, Listener, Seconds, Trip
 
 
 class Busy(Exception):
@@ -331,3 +340,68 @@ async def errors() -> None:
 
 def without_waiting() -> None:
     assert_type(virtual_time(functions), None)
+
+
+# circuit breakers
+
+
+@circuit_breaker
+async def bare_breaker(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+slow_or_down: Trip = any_of(
+    consecutive(5),
+    count_window(100, failure_rate=0.3, min_calls=20),
+    time_window(60, slow_call=5, slow_rate=0.5),
+)
+shards = circuit_breaker(
+    "shards",
+    trip=slow_or_down,
+    on=(transient, Busy),
+    on_result=lambda answer: answer is None,
+    classify=classify,
+    open_for=exponential(base=30, cap=600),
+    probes=3,
+    successes=2,
+    probe_timeout=5,
+    mode="observe",
+    key="shard",
+)
+assert_type(shards, CircuitBreaker)
+
+
+@shards
+async def sharded(shard: str, number: int) -> float:
+    return number / 2
+
+
+class Shop:
+    @circuit_breaker(per="instance")
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+
+async def broken(shop: Shop) -> None:
+    assert_type(await bare_breaker("x", size=2), bytes)
+    assert_type(await sharded("eu", 1), float)
+    assert_type(await shop.fetch("x"), bytes)
+    await sharded("eu", "1")  # E: mypy[arg-type] pyright[reportArgumentType]
+    handle = shards.for_key("eu")
+    assert_type(handle, BreakerHandle)
+    assert_type(handle.snapshot(), BreakerSnapshot)
+    assert_type(breakers()["shards"].failure_rate, float | None)
+    with handle.acquire() as permit, handle.isolate():
+        assert_type(permit, BreakerPermit)
+        permit.fail(ValueError())
+    try:
+        await stack(timeout(30), retry(), circuit_breaker("shards"), timeout(8))(bare)("x")
+    except CircuitIsolated:
+        raise
+    except CircuitOpen as error:
+        assert_type(error.breaker, str)
+        assert_type(error.retry_after, float | None)
+        print(error.opened_by and error.opened_by.error)
+
+
+standard("prices", breaker=circuit_breaker("prices", open_for=10))
