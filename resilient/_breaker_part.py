@@ -39,6 +39,11 @@ class CircuitBreakerPart:
         """The seconds that it looks back, where somebody has said so."""
         return None if self.options is None else self.options.window
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it is written with a circuit for each key or instance."""
+        return self.options is not None and self.options.is_keyed
+
     def explain(self, inside: Sequence[Policy]) -> str:
         """Say its name and state, when it opens, and when it tries again."""
         del inside
@@ -52,7 +57,7 @@ class CircuitBreakerPart:
         options = options or self.default
         policy = options.policy
         text = f"{name}: {state}; opens {policy.trip.describe()}, probes {_after(options)}"
-        if options.key is not None or options.per is not None:
+        if options.is_keyed:
             text += f"; one circuit per {_per(options)}"
         if policy.mode == "observe":
             text += "; only observes"

@@ -7,6 +7,7 @@ completes the pair is the one that warns, once.
 from __future__ import annotations
 
 import warnings
+from itertools import combinations
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from resilient._policies import Retry, Timeout
 from resilient.errors import PolicyOrderWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from resilient._policies import Policy
+
+    Scopes = Mapping[str, str]
 
 
 def lint(name: str, outside: Sequence[Policy], inside: Sequence[Policy]) -> None:
@@ -27,6 +30,26 @@ def lint(name: str, outside: Sequence[Policy], inside: Sequence[Policy]) -> None
         for inner in inside:
             for message in _pair(outer, inner):
                 warnings.warn(f"{name}: {message}", PolicyOrderWarning, stacklevel=users_level())
+
+
+def lint_targets(name: str, targets: Sequence[tuple[str, Scopes, Sequence[Policy]]]) -> None:
+    """Warn of targets that share a circuit breaker and nothing that they depend on."""
+    for (one, its, policies), (other, others, more) in combinations(targets, 2):
+        shared = _breakers(policies) & _breakers(more)
+        if shared and its and others and not its.items() & others.items():
+            breaker = min(shared)
+            warnings.warn(
+                f'{name}: {one} and {other} share the circuit breaker "{breaker}" and none of'
+                " their scopes: when one is down both are refused;"
+                " give each a breaker of its own, or a key",
+                PolicyOrderWarning,
+                stacklevel=users_level(),
+            )
+
+
+def _breakers(policies: Sequence[Policy]) -> set[str]:
+    parts = [policy for policy in policies if isinstance(policy, CircuitBreakerPart)]
+    return {part.name for part in parts if part.name is not None and not part.is_keyed}
 
 
 def _pair(outer: Policy, inner: Policy) -> Iterator[str]:

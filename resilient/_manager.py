@@ -21,6 +21,7 @@ from resilient._core.fallback import TargetSpec
 from resilient._core.functions import name_of
 from resilient._guard import inside
 from resilient._kinds import kind_to_call
+from resilient._lints import lint_targets
 from resilient._pipeline import Compiled, build, row
 from resilient._policies import Place, Targets, chain_bound, unique
 from resilient._runtime.attempt import NamedLayer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from resilient._core.fallback import Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome
+    from resilient._policies import Policy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
     from resilient.typing import OnError, OnResult
@@ -104,6 +106,7 @@ class FallbackManager(Generic[R]):
             trip_for=trip_for,
         )
         check_routes(policy.routes, [target.name for target in self.targets], "FallbackManager")
+        lint_targets(self.name, [(t.name, t.scopes, _policies_of(t)) for t in self.targets])
         told = listeners_of(listeners, "FallbackManager(listeners=)")
         if not callable(group):
             message = f"FallbackManager(group=) takes a class of group, not {options.shown(group)}"
@@ -246,6 +249,13 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     if found is None or not found.compiled.chains:
         raise TypeError(f"{name_of(fn)} has no fallback: there is no manager behind it")
     return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
+
+
+def _policies_of(target: Target[Any]) -> tuple[Policy, ...]:
+    """Return its policies, those of a guarded callable included."""
+    found = inside(target.call)
+    guarded: tuple[Policy, ...] = () if found is None else found.pipeline.policies
+    return target.policies.policies + guarded
 
 
 def _spec(target: Target[Any]) -> TargetSpec:

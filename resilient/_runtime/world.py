@@ -49,6 +49,11 @@ class Options:
     window: float | None = field(default=None, compare=False)
     """The seconds that its rule looks back, where somebody has given one."""
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether there is a circuit for each key or instance."""
+        return self.key is not None or self.per is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
@@ -130,14 +135,9 @@ class Family:
         self.holders = 0
         self.disabled = False
 
-    @property
-    def is_keyed(self) -> bool:
-        """Whether there is a circuit for each key or instance."""
-        return self.options.key is not None or self.options.per is not None
-
     def single(self) -> Circuit:
         """Return the one circuit of a family without keys."""
-        if self.is_keyed:
+        if self.options.is_keyed:
             raise TypeError(
                 f'circuit breaker "{self.name}" has a circuit for each key: use for_key(...)'
             )
@@ -228,7 +228,7 @@ class Family:
 
     def by_hand(self, call: Call, what: ByHand) -> None:
         """Do to all circuits, and to those yet to come, what a person asked for."""
-        if not self.is_keyed:
+        if not self.options.is_keyed:
             self.single().by_hand(call, what)
             return
         with self.lock:
@@ -250,7 +250,7 @@ class Family:
 
     def snapshot(self, now: float) -> BreakerSnapshot:
         """Return what is known at `now`: of the one circuit, or of all keys together."""
-        if not self.is_keyed:
+        if not self.options.is_keyed:
             return self.single().snapshot(now)
         shots = [circuit.snapshot(now) for circuit in self.circuits()]
         worst = min(shots, key=lambda shot: _WORST.index(shot.state), default=None)
