@@ -13,6 +13,7 @@ from resilient._core.outcome import Attempt, Outcome
 from resilient._core.transient import transient, unsent
 from resilient._decorators import fallback, retry, standard, timeout
 from resilient._manager import FallbackManager, manager_of
+from resilient._middleware import middleware
 from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.call import current_call, remaining
@@ -43,6 +44,7 @@ __all__ = (
     "fibonacci",
     "linear",
     "manager_of",
+    "middleware",
     "not_a_bug",
     "Outcome",
     "Pipeline",

@@ -23,6 +23,7 @@ __all__ = (
     "Listener",
     "OnError",
     "OnResult",
+    "Proceed",
     "Seconds",
     "TargetHealth",
 )
@@ -40,5 +41,8 @@ OnError: TypeAlias = type[Exception] | Callable[[Any], Answer] | tuple["OnError"
 
 OnResult: TypeAlias = Callable[[Any], Answer]
 """A predicate that makes a returned value a failure."""
+
+Proceed: TypeAlias = Callable[[], Awaitable[Any]]
+"""What a middleware calls to run everything inside it."""
 
 publish(__name__, __all__, globals())

@@ -22,7 +22,7 @@ RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
 PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
-USERS = {"_stack", "_decorators", "_target", "_manager"}
+USERS = {"_stack", "_decorators", "_middleware", "_target", "_manager"}
 
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
@@ -43,6 +43,7 @@ BELOW = {
     # what users touch
     "_stack": PIPELINE,
     "_decorators": PIPELINE | {"_stack"},
+    "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target"},
     "note": {"_manager", "_target", "errors", "typing"},
