@@ -105,7 +105,6 @@ class Proceed:
         "_args",
         "_call",
         "_calls",
-        "_cancelling",
         "_failed",
         "_inner",
         "_interrupt",
@@ -149,8 +148,6 @@ class Proceed:
         self._unasked = False
         # What came meanwhile to an await of the middleware's own.
         self._interrupt: BaseException | None = None
-        # The cancellations that were asked for and are not ours to deliver.
-        self._cancelling = _cancelling(call)
 
     async def __call__(self) -> Any:  # noqa: ANN401 - what the user's function returns
         """Run everything inside, and return what it returns."""
@@ -161,12 +158,10 @@ class Proceed:
         if self._made:
             self._make_up_for("retried")
             call.decide("success", "returned")  # one that went well, whatever becomes of it
-            call.degraded = call.by_middleware = False
-            call.retry_result = None  # that of the run before
         self._made += 1
         self._failed = self._left = None
         self._running = True
-        before = _cancelling(call)
+        before = 0 if call.task is None else call.task.cancelling()
         # What the middleware has awaited is not time of what is inside.
         call.resumed = call.runtime.clock()
         try:
@@ -181,8 +176,6 @@ class Proceed:
             raise
         finally:
             self._running = False
-        # A cancellation that the target has swallowed is the target's affair: its value wins.
-        self._cancelling += _cancelling(call) - before
         self._answered += not call.unacceptable
         self._results.append(value)
         return value
@@ -193,7 +186,9 @@ class Proceed:
 
     def interrupted(self, error: BaseException | None) -> None:
         """Note what came to an await; one inside of `proceed()` is seen where that is left."""
-        if error is not None and not isinstance(error, Exception) and not self._running:
+        if error is None or isinstance(error, Exception) or self._running:
+            return
+        if self._interrupt is None or self._is_cancellation(self._interrupt):
             self._interrupt = error
 
     async def returned(self, value: Any) -> BaseException | None:  # noqa: ANN401
@@ -202,27 +197,23 @@ class Proceed:
         if not self._is_the_last_result(value):
             self._make_up_for("fell_back")
         self._call.by_middleware |= not self._answered
-        await self._discard_all_but(value)
-        if self._failed is not None:
+        owed = self._owed()
+        await self._discard_all_but(value, owed)
+        if self._failed is not None and owed is None:
             # The failure may be a cancellation that the target has swallowed.
             await check_cancelled(self._call)
-        return self._owed()
+        return owed
 
     async def raised(self, error: BaseException) -> BaseException | None:
         """End with `error`; return what has to surface in its place."""
         self._over = True
         owed = self._owed()
-        if isinstance(error, Exception):
-            if owed is None or self._is_cancellation(owed):
-                await self._discard_all_but(None)
-            return owed
-        # Whatever this is, it ends the call. Only an interrupt must not be
-        # lost because a cancellation follows it.
-        if owed is not None and owed is not error and not self._is_cancellation(owed):
-            return owed
-        if self._is_cancellation(error):
-            await self._discard_all_but(None)
-        return None
+        if not isinstance(error, Exception) and (owed is None or self._is_cancellation(owed)):
+            # Whatever it is, it ends the call and nothing is eaten. (An interrupt
+            # would be, if a cancellation that follows it took its place.)
+            owed = error
+        await self._discard_all_but(None, owed)
+        return None if owed is error else owed
 
     def forget(self) -> None:
         """Let go of everything: the middleware may keep us, and its frame keeps us as well.
@@ -231,7 +222,7 @@ class Proceed:
         """
         self._failed = self._left = self._interrupt = None
         self._results.clear()
-        self._args, self._kwargs = (), {}
+        self._args, self._kwargs = (), dict[str, Any]()
 
     def _admit(self) -> None:
         """Refuse a use that can only be a mistake."""
@@ -277,7 +268,9 @@ class Proceed:
             return False
         return bool(self._results) and value is self._results[-1]
 
-    async def _discard_all_but(self, kept: Any) -> None:  # noqa: ANN401
+    async def _discard_all_but(self, kept: Any, owed: BaseException | None) -> None:  # noqa: ANN401
+        if owed is not None and not self._is_cancellation(owed):
+            return  # an interrupt waits for nothing, and a coroutine that is closed may not
         seen: list[Any] = [kept]
         for result in self._results:
             if not any(result is other for other in seen):
@@ -294,9 +287,10 @@ class Proceed:
 
     def _is_asked_for(self, error: BaseException) -> bool:
         """Tell whether `error` is more than a cancellation that the middleware has taken back."""
+        task = self._call.task
         return (
             not self._is_cancellation(error)
-            or _cancelling(self._call) > self._cancelling
+            or (task is not None and task.cancelling() > self._call.cancelling)
             or anyio.current_effective_deadline() == -inf
         )
 
@@ -304,11 +298,6 @@ class Proceed:
         if self._call.task is not None:
             return isinstance(error, asyncio.CancelledError)
         return isinstance(error, _trio().Cancelled)
-
-
-def _cancelling(call: Call) -> int:
-    """Return how many cancellations the task of `call` was asked for; trio does not count."""
-    return 0 if call.task is None else call.task.cancelling()
 
 
 def _current_task(call: Call) -> object:

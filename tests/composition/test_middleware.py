@@ -370,6 +370,7 @@ class TestProceed:
         for run in Tester(policy).run([Bad("bad")]):
             assert run.events[-1].outcome == outcome
             assert ends(run) == [(1, "failure", "fell_back" if answers else "returned")]
+            assert run.events[-1].target is None
 
     @pytest.mark.parametrize(
         ("policy", "calls", "text"),
@@ -469,7 +470,7 @@ class TestProceed:
         (run, *_) = (
             Tester(policy).run("x." if asks else ".").asserts(tries=2, calls=1 + asks, elapsed=1)
         )
-        assert run.events[-1].outcome == "success"
+        assert (run.events[-1].outcome, run.events[-1].target) == ("success", "target")
         assert ends(run)[-1][1:] == ("success", "returned")
 
     @BACKENDS
@@ -918,13 +919,24 @@ def test_no_reference_cycle_keeps_a_failed_frame_alive(backend):
         with anyio.move_on_after(1):
             await proceed()
 
+    async def insists(call, proceed):
+        for _ in range(2):
+            with suppress(BaseException):
+                await proceed()
+
     async def hangs():
         held = Held()
         dead.append(weakref.ref(held))
         await anyio.sleep_forever()
 
+    async def exits():
+        held = Held()
+        dead.append(weakref.ref(held))
+        raise SystemExit
+
     policies = [
         tag,
+        middleware(calls=3)(insists),
         twice,
         sorry,
         middleware(keeps),
@@ -935,8 +947,8 @@ def test_no_reference_cycle_keeps_a_failed_frame_alive(backend):
 
     async def main():
         for policy in policies:
-            for fn in (fails, hangs):
-                with suppress(Exception), anyio.move_on_after(60):
+            for fn in (fails, hangs, exits):
+                with suppress(Exception, SystemExit), anyio.move_on_after(60):
                     await policy.call(fn)
 
     gc.collect()
