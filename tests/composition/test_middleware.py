@@ -812,7 +812,7 @@ class TestConstruction:
         """A callable that shows no signature is taken at its word."""
 
         class Hidden:
-            __signature__ = "nothing"
+            __signature__ = 5
 
             async def __call__(self, call, proceed):
                 return await proceed()
