@@ -15,6 +15,7 @@ from resilient._core.transient import transient, unsent
 from resilient._core.trips import any_of, consecutive, count_window, time_window
 from resilient._decorators import fallback, retry, timeout
 from resilient._manager import FallbackManager, manager_of
+from resilient._middleware import middleware
 from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.call import current_call, remaining
@@ -56,6 +57,7 @@ __all__ = (
     "fibonacci",
     "linear",
     "manager_of",
+    "middleware",
     "not_a_bug",
     "Outcome",
     "Pipeline",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.bound import Bound
 from resilient._core.functions import name_of
 from resilient._guard import guard_in, inside
-from resilient._policies import Fallback, Place, Targets, as_layer, bound_of
+from resilient._policies import Fallback, Place, Targets, as_layer, bound_of, repeats
 from resilient._runtime.entry import entry
 from resilient._runtime.plan import Plan
 
@@ -73,7 +73,7 @@ def build(
     def around(index: int) -> Callable[[Place], Layer]:
         def compile_at(here: Place) -> Layer:
             if index == len(policies):
-                single = not any(policy.kind == "retry" for policy in policies)
+                single = not any(repeats(policy) for policy in policies)
                 targets.add(name, fn, single=single)
                 return as_layer(fn)
             return policies[index].layer(here, targets, policies[index + 1 :], around(index + 1))

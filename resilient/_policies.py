@@ -20,11 +20,12 @@ from resilient._kinds import makes_coroutines
 from resilient._runtime.attempt import NamedLayer, target_layer
 from resilient._runtime.chain import Chain
 from resilient._runtime.fallback import fallback_layer
+from resilient._runtime.middleware import middleware_layer
 from resilient._runtime.retry import Retrying, retry_layer
 from resilient._runtime.timeout import timeout_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from resilient._core.faults import Classify
     from resilient._core.retry import RetryPolicy
@@ -224,6 +225,51 @@ class Fallback:
         return fallback_layer(chain, runs)
 
 
+@dataclass(frozen=True, slots=True)
+class Middleware:
+    """A user's `middleware` as a part of a pipeline."""
+
+    handler: Callable[..., Awaitable[Any]]
+    calls: int
+    expose_args: bool
+    kind: str = field(default="middleware", init=False)
+
+    @property
+    def times(self) -> float:
+        """The most runs of what is inside."""
+        return inf if self.calls > _COUNTABLE else self.calls
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say whose it is, and what it may do."""
+        del inside
+        text = name_of(self.handler)
+        if self.calls > 1:
+            text += f", which may run what is inside {self.calls} times"
+        return f"{text}; sees the arguments" if self.expose_args else text
+
+    def bound(self, inner: Bound) -> Bound:
+        """Multiply the calls; the middleware itself may take any time."""
+        return Bound(inner.calls * self.times, inf)
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile it around `inner`, whose errors leave the call unless it makes up for them."""
+        del targets, inside
+        return middleware_layer(
+            self.handler,
+            inner(place),
+            name=name_of(self.handler),
+            calls=self.calls,
+            expose_args=self.expose_args,
+        )
+
+
+def repeats(policy: Policy) -> bool:
+    """Tell whether `policy` may ask one target more than once."""
+    return policy.kind == "retry" or (isinstance(policy, Middleware) and policy.calls > 1)
+
+
 def as_layer(fn: Any) -> Layer:  # noqa: ANN401
     """Return the innermost layer of `fn`: a layer already, or a function to call."""
     if isinstance(fn, NamedLayer):
@@ -261,4 +307,4 @@ def unique(name: str, names: Sequence[str]) -> str:
 
 
 def _repeats(inside: Sequence[Policy]) -> bool:
-    return any(policy.kind in {"retry", "fallback"} for policy in inside)
+    return any(policy.kind == "fallback" or repeats(policy) for policy in inside)

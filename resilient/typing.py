@@ -31,6 +31,7 @@ __all__ = (
     "Listener",
     "OnError",
     "OnResult",
+    "Proceed",
     "Seconds",
     "TargetHealth",
     "Trip",
@@ -49,5 +50,8 @@ OnError: TypeAlias = type[Exception] | Callable[[Any], Answer] | tuple["OnError"
 
 OnResult: TypeAlias = Callable[[Any], Answer]
 """A predicate that makes a returned value a failure."""
+
+Proceed: TypeAlias = Callable[[], Awaitable[Any]]
+"""What a middleware calls to run everything inside it."""
 
 publish(__name__, __all__, globals())

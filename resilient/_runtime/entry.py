@@ -78,8 +78,8 @@ async def run_for_outcome(
         leave(token)
     return Outcome(
         value=value,
-        target=None if call.degraded else call.target,
-        fallback_used=not call.degraded and call.target_index > 0,
+        target=None if call.answered_by is None else call.target,
+        fallback_used=bool(call.answered_by),
         degraded=call.degraded,
         attempts=tuple(call.history or ()),
         skipped=call.skipped,

@@ -99,7 +99,7 @@ def _point_at(call: Call, place: int) -> None:
     """Let the next attempt be one of the target at `place`, which may be asked again."""
     before = sum(attempt.target_index == place for attempt in call.history or ())
     call.target_index, call.before_target = place, call.attempt - before
-    call.degraded = False
+    call.degraded = call.by_middleware = False
     call.retry_result = None  # that of the target before it
 
 

@@ -83,6 +83,8 @@ class Ledger:
     rejected: bool = False
     # The breaker that let the attempt at hand pass, and its state then (where `loud`).
     breaker_state: tuple[str, State] | None = None
+    # Whether a middleware gave an answer of its own, so that no target did.
+    by_middleware: bool = False
     # What the retry did; the budgets that this call was counted in.
     deposited: tuple[str, ...] = ()
     waited: float = 0.0
@@ -95,6 +97,11 @@ class Ledger:
     def target(self) -> str:
         """The name of the target that is being asked."""
         return self.plan.targets[self.target_index]
+
+    @property
+    def answered_by(self) -> int | None:
+        """The index of the target that answered, once somebody has; `None` where none did."""
+        return None if self.degraded or self.by_middleware else self.target_index
 
     @property
     def on_target(self) -> int:
@@ -164,6 +171,7 @@ class Ledger:
     ) -> None:
         """Close the open attempt, if there is one: this is what came of it."""
         if self.attempt == self.decided:
+            self.unacceptable = False  # an answer without an attempt, of a middleware
             return
         self.decided = self.attempt
         now = self.runtime.clock()
@@ -234,7 +242,7 @@ class Ledger:
         else:
             self.decide("neutral", "cancelled", error)
             outcome = "cancelled"
-        answered = outcome in {"success", "fallback"}
+        index = self.answered_by if outcome in {"success", "fallback"} else None
         now = self.runtime.clock()
         event = CallEnded(
             now,
@@ -244,8 +252,8 @@ class Ledger:
             error,
             self.retry_result if outcome != "cancelled" or not self.plan.retries else "cancelled",
             self.waited,
-            self.target if answered else None,
-            self.target_index if answered else None,
+            None if index is None else self.target,
+            index,
         )
         if outcome in {"failure", "rejected"}:
             self.report(event)
@@ -257,7 +265,7 @@ class Ledger:
             return "failure"
         if self.degraded:
             return "degraded"
-        return "fallback" if self.target_index else "success"
+        return "fallback" if self.answered_by else "success"
 
 
 def _attempt_of(event: AttemptEnded, call: Ledger) -> Attempt:

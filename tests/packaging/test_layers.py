@@ -24,7 +24,10 @@ BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {
     "_guard", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
 }  # fmt: skip
-USERS = {"_stack", "_decorators", "_permit", "_breaker", "_standard", "_target", "_manager"}
+USERS = {
+    "_stack", "_decorators", "_middleware", "_permit", "_breaker", "_standard", "_target",
+    "_manager",
+}  # fmt: skip
 
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
@@ -50,6 +53,7 @@ BELOW = {
     "_permit": BASE,
     "_breaker": PIPELINE | {"_stack", "_permit"},
     "_standard": PIPELINE | {"_stack", "_decorators", "_breaker"},
+    "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target"},
     "note": {"_manager", "_target", "errors", "typing"},

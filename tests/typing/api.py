@@ -36,6 +36,7 @@ from resilient import (
     fibonacci,
     linear,
     manager_of,
+    middleware,
     not_a_bug,
     pipeline_of,
     remaining,
@@ -52,7 +53,16 @@ from resilient.events import Event, RetryScheduled
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import install, uninstall
 from resilient.testing import virtual_time
-from resilient.typing import BreakerHandle, BreakerPermit, BreakerSnapshot, Listener, Seconds, Trip
+from resilient.typing import (
+    BreakerHandle,
+    BreakerPermit,
+    BreakerSnapshot,
+    Call,
+    Listener,
+    Proceed,
+    Seconds,
+    Trip,
+)
 
 
 class Busy(Exception):
@@ -138,6 +148,8 @@ async def functions() -> None:
     assert_type(await degraded("u"), bytes)
     assert_type(await through_a_stack("u", size=2), bytes)
     assert_type(await annotated("u"), bytes)
+    assert_type(tag, Pipeline)
+    assert_type(await through_middleware("u", size=2), bytes)
     await through_the_standard("u")
     assert_type(await llm.call(replica, "u", size=2), bytes)
     outcome = await llm.run(replica, "u", size=2)
@@ -155,6 +167,37 @@ def plain(url: str) -> bytes:
 @fallback(to=[other_signature])  # E: mypy[arg-type] pyright[reportArgumentType]
 async def with_another_signature(url: str) -> bytes:
     return url.encode()
+
+
+# policies of the user's own
+
+
+@middleware
+async def tag(call: Call, proceed: Proceed) -> Any:
+    assert_type(call.attempt, int)
+    return await proceed()
+
+
+@middleware(calls=2)
+async def twice(call: Call, proceed: Proceed) -> Any:
+    await proceed()
+    return await proceed()
+
+
+@middleware(expose_args=True)
+async def audited(call: Call, proceed: Proceed, url: str, *, size: int = 1) -> Any:
+    return await proceed()
+
+
+@tag
+@stack(timeout(30), twice, audited, retry())
+async def through_middleware(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@middleware  # E: mypy[arg-type] pyright[reportArgumentType]
+def not_async(call: Call, proceed: Proceed) -> bytes:
+    return b""
 
 
 # methods and other callables
