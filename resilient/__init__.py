@@ -22,7 +22,7 @@ from resilient._runtime.call import current_call, remaining
 from resilient._stack import Pipeline, explain, pipeline_of, stack
 from resilient._standard import standard
 from resilient._target import Target
-from resilient._value import value
+from resilient._value import last_good, value
 from resilient.errors import (
     AllTargetsFailed,
     CircuitIsolated,
@@ -55,6 +55,7 @@ __all__ = (
     "FallbackManager",
     "Fault",
     "fibonacci",
+    "last_good",
     "linear",
     "manager_of",
     "middleware",

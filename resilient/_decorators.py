@@ -183,8 +183,8 @@ def fallback(
     """Ask the functions of `to` in order when what is inside fails, at last `degrade`.
 
     The functions of `to` have the signature of the decorated one and get its
-    arguments; their own policies stay around them. `degrade` is `value(...)`:
-    the answer when nobody answered. `on` says which errors move on: by
+    arguments; their own policies stay around them. `degrade` is `value(...)` or
+    `last_good(...)`: the answer when nobody answered. `on` says which errors move on: by
     default every `Exception`; `on=not_a_bug` is strict. `on_result` is a
     predicate that makes a returned value a failure. `routes` sends a class of
     error to the named targets, or to none. While another target is free, a

@@ -62,9 +62,10 @@ class FallbackManager(Generic[R]):
     is free, no wait above `switch_after` seconds is taken: the target rests
     until the server's hint and the next one is asked. `trip_for` is how long a
     scope is left alone after a fault that trips it (30 s: a key or an account
-    is not mended sooner). `degrade` is `value(...)`. `raises` says what
-    surfaces when all failed: the `"group"`, or the `"first"` or `"last"`
-    error. `group` is the class of the group. `name` is used by spans and logs.
+    is not mended sooner). `degrade` is `value(...)` or `last_good(...)`.
+    `raises` says what surfaces when all failed: the `"group"`, or the
+    `"first"` or `"last"` error. `group` is the class of the group. `name` is
+    used by spans and logs.
 
     >>> async def local(question: str) -> str:
     ...     return "42"
@@ -285,7 +286,7 @@ def _compile(
         )
         runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
     chain.settle(chain.policy.targets, places)
-    run = fallback_layer(chain, runs)
+    run = fallback_layer(chain, runs, named=targets[0].call is None)
     plan = Plan(
         name=name,
         function=name,

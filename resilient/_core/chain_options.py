@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from resilient._core.conditions import condition, result_condition
 from resilient._core.fallback import FallbackPolicy, Raises, Routes
+from resilient._core.last_good import LastGood
 from resilient._core.options import choice, seconds, shown, text
 
 
@@ -79,8 +80,12 @@ def _is_listed(given: object) -> bool:
 
 def last_resort(degrade: object, option: str) -> None:
     """Refuse what cannot be a last resort."""
-    if degrade is not None and not callable(getattr(degrade, "produce", None)):
-        raise TypeError(f"{option} must be value(...), not {shown(degrade)}: write value(x)")
+    if degrade is None or isinstance(degrade, LastGood):
+        return
+    if not callable(getattr(degrade, "produce", None)):
+        raise TypeError(
+            f"{option} must be value(...) or last_good(...), not {shown(degrade)}: write value(x)"
+        )
 
 
 def _routes(routes: Any, option: str) -> Routes:  # noqa: ANN401

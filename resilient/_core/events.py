@@ -189,7 +189,9 @@ class BugServed(Event):
 
 @dataclass(slots=True)
 class Degraded(Event):
-    """No target answered; the `degrade=` value is returned."""
+    """No target answered; the `degrade=` value is returned, `age` seconds old if it was kept."""
+
+    age: float | None = None
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from resilient._core.conditions import Condition, ResultCondition
     from resilient._core.faults import Fault
+    from resilient._core.last_good import Answer
 
     Blocked = Mapping[tuple[str, str], float]
     """Until when, in seconds of the Clock, a (scope, key) is not asked."""
@@ -136,6 +137,8 @@ class Cursor:
     refused: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
     """Those of `failures` that were refused without an attempt: not asked either."""
     ended: Literal["request", "on"] | None = None
+    kept: Answer | None = None
+    """What was found to answer with if nobody else does."""
     _next: int = 0
     _condemned: frozenset[tuple[str, str]] = frozenset()
     _allowed: frozenset[str] | None = None
@@ -231,6 +234,7 @@ class Cursor:
     def forget(self) -> None:
         """Let go of the errors: their tracebacks hold the frames of this call."""
         self.failures.clear()
+        self.kept = None
 
     def _later(self, index: int, now: float, blocked: Blocked) -> Iterator[int]:
         for later in range(index + 1, len(self.policy.targets)):

@@ -77,8 +77,10 @@ class Outcome(Generic[T]):
     """What a call came to: the value, and how it came about.
 
     `target` is the name of the target that answered (`None` when the answer
-    is the `degrade=` value), `fallback_used` whether it was not the first,
-    `elapsed` the seconds that all of it took.
+    is the `degrade=` value or a middleware's own), `fallback_used` whether it
+    was not the first, `elapsed` the seconds that all of it took. `age` is how
+    many seconds before the end the answer of `last_good` came; `None` where
+    the answer is no such one.
     """
 
     value: T
@@ -88,6 +90,7 @@ class Outcome(Generic[T]):
     attempts: tuple[Attempt, ...]
     skipped: tuple[SkippedTarget, ...]
     elapsed: float
+    age: float | None = None
 
     def __repr__(self) -> str:
         """Leave the value out: it is the user's, and a `repr` ends in logs."""

@@ -84,6 +84,7 @@ async def run_for_outcome(
         attempts=tuple(call.history or ()),
         skipped=call.skipped,
         elapsed=call.runtime.clock() - call.started,
+        age=call.age if call.degraded else None,
     )
 
 

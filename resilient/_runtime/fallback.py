@@ -10,6 +10,7 @@ the decision was reported and before the clock is read for the next target.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from contextlib import suppress
@@ -24,6 +25,7 @@ from resilient._core.names import class_name
 from resilient._core.outcome import SkippedTarget
 from resilient._runtime.attempt import NotAwaitableError
 from resilient._runtime.exact import count
+from resilient._runtime.last_good import remembering
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import check_cancelled, discard
 from resilient._runtime.timeout import within
@@ -46,8 +48,11 @@ if TYPE_CHECKING:
     from resilient._runtime.chain import Chain
 
 
-def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
-    """Ask the targets of `chain`, of which `runs` are the compiled calls, in order."""
+def fallback_layer(chain: Chain, runs: Sequence[Layer], *, named: bool = False) -> Layer:
+    """Ask the targets of `chain`, of which `runs` are the compiled calls, in order.
+
+    With `named` the first argument is the function to call, and not the caller's.
+    """
     policy = chain.policy
     judge = policy.on_result
     first = policy.targets[0]
@@ -92,7 +97,9 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
                 call.cursor = outer
                 cursor.forget()
 
-    return fallen_back
+    return (
+        fallen_back if chain.memory is None else remembering(chain.memory, fallen_back, named=named)
+    )
 
 
 def _point_at(call: Call, place: int) -> None:
@@ -149,7 +156,9 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
         hint = fault.retry_after
         call.hinted(fault.source)
     cursor.failed(index, error, fault, covered=covered, rejected=rejected, retry_after=hint)
-    goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor)
+    goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(
+        call, chain, cursor
+    )
     # An error that a chain around this one may still answer for has not left the call.
     leaves = chain.leaves and not goes_on
     call.decide("failure", "raised" if leaves else "fell_back", error)
@@ -242,19 +251,41 @@ def _where(error: BaseException) -> tuple[str, int]:
     return found
 
 
-def _degrades(chain: Chain, cursor: Cursor) -> bool:
-    return chain.policy.degrade is not None and cursor.ended is None
+def _degrades(call: Call, chain: Chain, cursor: Cursor) -> bool:
+    """Tell whether there is a last resort, and something in it."""
+    if chain.policy.degrade is None or cursor.ended is not None:
+        return False
+    if chain.memory is None:
+        return True
+    # Held from here on: what was reported must not have become untrue when it is given.
+    cursor.kept = chain.memory.find(call) or cursor.kept
+    return cursor.kept is not None
+
+
+async def _degraded(call: Call, chain: Chain, cursor: Cursor) -> Any:  # noqa: ANN401
+    """Give the last resort, and let everybody know that it is one."""
+    kept = cursor.kept
+    if kept is None:
+        made = chain.policy.degrade.produce()
+        value = await made if inspect.isawaitable(made) else made
+        call.age = None
+    else:
+        value = copy.deepcopy(kept.value)
+        call.age = call.runtime.clock() - kept.at
+    call.degraded = True
+    call.report(Degraded(call.runtime.clock(), call.age))
+    outer = call.parent
+    while outer is not None:
+        outer.degraded_in = outer.attempt
+        outer = outer.parent
+    return value
 
 
 async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
     """Nobody answered: return the last resort, or raise what surfaces."""
     cursor = chain.cursor(call)
-    if _degrades(chain, cursor):
-        made = chain.policy.degrade.produce()
-        value = await made if inspect.isawaitable(made) else made
-        call.degraded = True
-        call.report(Degraded(call.runtime.clock()))
-        return value
+    if _degrades(call, chain, cursor):
+        return await _degraded(call, chain, cursor)
     call.rejected = cursor.is_rejected()
     error = cursor.surfaces()
     if error is None:

@@ -35,7 +35,7 @@ from resilient._runtime.listeners import process, tell
 from resilient.errors import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from resilient._core.breaker_states import State
     from resilient._core.events import CallOutcome, RetryResult
@@ -83,6 +83,11 @@ class Ledger:
     rejected: bool = False
     # The breaker that let the attempt at hand pass, and its state then (where `loud`).
     breaker_state: tuple[str, State] | None = None
+    # How old the answer is that was given in the end; the attempt in which a
+    # guarded call inside was given one. The key under which a chain keeps its own.
+    age: float | None = None
+    degraded_in: int | None = None
+    memory_key: Hashable = None
     # Whether a middleware gave an answer of its own, so that no target did.
     by_middleware: bool = False
     # What the retry did; the budgets that this call was counted in.

@@ -18,6 +18,7 @@ from resilient import (
     Target,
     TimedOut,
     fallback,
+    last_good,
     middleware,
     retry,
     stack,
@@ -127,6 +128,20 @@ def a_fallback_for_bad_results(log):
 
 def a_last_resort(log):
     return fallback(degrade=value(factory=instead))(log.scripted("x1"))
+
+
+def a_last_good_answer(log):
+    run = fallback(to=[log.scripted(". x1", "second")], degrade=last_good())(
+        log.scripted("x x1 x x")
+    )
+
+    async def keeps_and_gives():
+        if not log.calls:
+            await run()
+        await anyio.sleep(0.5)
+        return await run()
+
+    return keeps_and_gives
 
 
 def everything(log):
@@ -322,6 +337,7 @@ CALLS = [
     (a_fallback, 3),
     (a_fallback_for_bad_results, 4),
     (a_last_resort, 3),
+    (a_last_good_answer, 3),
     (everything, 14),
     (a_guard_in_a_guard, 5),
     (a_manager, 5),

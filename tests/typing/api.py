@@ -34,6 +34,7 @@ from resilient import (
     exponential,
     fallback,
     fibonacci,
+    last_good,
     linear,
     manager_of,
     middleware,
@@ -118,6 +119,11 @@ async def stacked(url: str, *, size: int = 1) -> bytes:
     return url.encode() * size
 
 
+@fallback(degrade=last_good(max_age=60, key=str, max_entries=9))
+async def remembered(url: str) -> bytes:
+    return url.encode()
+
+
 @fallback(degrade=value(factory=bytes))
 async def degraded(url: str) -> bytes:
     return url.encode()
@@ -146,6 +152,7 @@ async def functions() -> None:
     assert_type(await called("u", size=2), bytes)
     assert_type(await stacked("u", size=2), bytes)
     assert_type(await degraded("u"), bytes)
+    assert_type(await remembered("u"), bytes)
     assert_type(await through_a_stack("u", size=2), bytes)
     assert_type(await annotated("u"), bytes)
     assert_type(tag, Pipeline)
@@ -318,6 +325,7 @@ async def managers() -> None:
     outcome = await manager.run("u")
     assert_type(outcome.value, bytes)
     assert_type(outcome.target, str | None)
+    assert_type(outcome.age, float | None)
     for name, health in manager.health().items():
         assert_type(name, str)
         assert_type(health.failed, int)
