@@ -5,6 +5,7 @@ The machine is in `_core.breaker`, its circuits are in `_runtime.world`.
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from resilient._core.options import Seconds
     from resilient._core.trips import Trip
     from resilient._runtime.circuit import BreakerSnapshot
-    from resilient._runtime.world import Family
+    from resilient._runtime.world import Family, Written
     from resilient.typing import AsyncFunction, OnError, OnResult
 
     Key = str | Callable[..., Hashable]
@@ -53,13 +54,19 @@ class CircuitBreaker(Pipeline, BreakerHandle):
         return cast("CircuitBreakerPart", self.policies[0])
 
     def _owner(self) -> Family:
+        return world().family(self._written(), self._part.default)
+
+    def _seen(self) -> Family:
+        return world().peek(self._written(), self._part.default)
+
+    def _written(self) -> Written:
         part = self._part
         if part.name is None:
             raise TypeError(
                 "this circuit breaker has no name of its own: it gets that of each function it"
                 ' decorates. To hold it in hand, name it: circuit_breaker("prices")'
             )
-        return world().family(part.written(part.name), part.default)
+        return part.written(part.name)
 
     def for_key(self, key: Hashable, /) -> BreakerHandle:
         """Return the circuit of one key of a family, to be looked at and worked by hand.
@@ -68,7 +75,7 @@ class CircuitBreaker(Pipeline, BreakerHandle):
         >>> shards.for_key(7).snapshot().state
         'closed'
         """
-        self._owner().check_key(key)
+        self._seen().check_key(key)
         return KeyedBreaker(self._owner, key)
 
 
@@ -225,7 +232,9 @@ def _options(
         probes=places,
         successes=wanted,
         probe_timeout=patience,
-        mode=cast("Any", options.choice(mode or "enforce", f"{where}(mode=)", _MODES)),
+        mode=cast(
+            "Any", options.choice("enforce" if mode is None else mode, f"{where}(mode=)", _MODES)
+        ),
     )
     if key is not None and per is not None:
         raise ValueError(f"{where}(key=) and per= both tell circuits apart: give one")
@@ -255,7 +264,8 @@ def _check_key(key: object, option: str) -> None:
     if key is None or (isinstance(key, str) and key.isidentifier()):
         return
     if not callable(key) or isinstance(key, type):
-        raise TypeError(
+        kind = ValueError if isinstance(key, str) else TypeError
+        raise kind(
             f"{option} must be the name of a parameter, or a function of the arguments,"
             f" not {shown(key)}"
         )
@@ -266,6 +276,8 @@ def _comparable(value: Any) -> object:  # noqa: ANN401
     """Return what tells two options apart: a function is known by its name, as when reloaded."""
     if isinstance(value, tuple):
         return tuple(map(_comparable, cast("tuple[object, ...]", value)))
+    if isinstance(value, functools.partial):
+        return tuple(map(_comparable, (value.func, value.args, tuple(value.keywords.items()))))
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return function_name(value)
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.functions import function_name, name_of
@@ -50,10 +51,8 @@ class CircuitBreakerPart:
         name = "named after the function" if self.name is None else f'"{self.name}"'
         options, state = self.options, "closed"
         if self.name is not None:
-            family = world().families.get(self.name)
-            known = world().define(self.written(self.name))
-            options = known.options if family is None else family.options
-            state = "closed" if family is None else family.snapshot(now()).state
+            family = world().peek(self.written(self.name), self.default)
+            options, state = family.options, family.snapshot(now()).state
         options = options or self.default
         policy = options.policy
         text = f"{name}: {state}; opens {policy.trip.describe()}, probes {_after(options)}"
@@ -72,8 +71,7 @@ class CircuitBreakerPart:
     ) -> Layer:
         """Compile the guard around `inner`."""
         del targets, inside
-        name = self.name or function_name(place.fn)
-        written = self.written(name)
+        written = self.written(self.name or _name_at(place))
         known = world().define(written)
         if known.options is not None:
             _finder(known.options, place.fn)  # a key that no call can have is a mistake now
@@ -85,11 +83,21 @@ class CircuitBreakerPart:
                 return Settled(here, family.single())
             return Settled(here, None, find(family))
 
-        return breaker_layer(settle, inner(place))
+        return breaker_layer(settle, inner(place), place.classify)
 
     def written(self, name: str) -> Written:
         """Return what was written here, for the registry."""
         return Written(name=name, options=self.options, place=self.place)
+
+
+def _name_at(place: Place) -> str:
+    """Return the name of a breaker that was given none: that of what it is around."""
+    if place.fn is None:
+        raise TypeError(
+            "circuit_breaker() gets its name from the function that it is around, and here is"
+            ' none: name it, as in circuit_breaker("prices")'
+        )
+    return function_name(place.fn)
 
 
 def _after(options: Options) -> str:
@@ -110,7 +118,7 @@ def _per(options: Options) -> str:
 def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # noqa: ANN401
     """Return what finds the circuit of a call of `fn`; `None` where there is only one."""
     if options.per is not None:
-        return _by_instance
+        return _by_instance(fn)
     key = options.key
     if key is None:
         return None
@@ -130,17 +138,24 @@ def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # no
     return find
 
 
-def _by_instance(family: Family) -> Find:
-    def circuit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Circuit:
-        del kwargs
-        if not args:
-            raise TypeError(
-                f'circuit_breaker(per="instance") guards methods: "{family.name}" was'
-                " called without an instance"
-            )
-        return family.for_instance(args[0])
+def _by_instance(fn: Any) -> Callable[[Family], Find]:  # noqa: ANN401
+    # Of a bound method the instance is known, and no argument.
+    bound = (fn.__self__,) if isinstance(fn, MethodType) else ()
 
-    return circuit
+    def find(family: Family) -> Find:
+        def circuit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Circuit:
+            del kwargs
+            held = bound or args
+            if not held:
+                raise TypeError(
+                    f'circuit_breaker(per="instance") guards methods: "{family.name}" was'
+                    " called without an instance"
+                )
+            return family.for_instance(held[0])
+
+        return circuit
+
+    return find
 
 
 def _argument(fn: Any, name: str) -> Callable[..., Hashable]:  # noqa: ANN401
@@ -159,9 +174,10 @@ def _argument(fn: Any, name: str) -> Callable[..., Hashable]:  # noqa: ANN401
         )
     found = parameters[index]
     positional = found.kind is not inspect.Parameter.KEYWORD_ONLY
+    by_name = found.kind is not inspect.Parameter.POSITIONAL_ONLY
 
     def argument(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        if name in kwargs:
+        if by_name and name in kwargs:
             return kwargs[name]
         if positional and index < len(args):
             return args[index]

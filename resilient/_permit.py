@@ -27,38 +27,38 @@ class BreakerPermit:
     `succeed`, `fail` and `release`; a second one is a `RuntimeError`.
     """
 
-    __slots__ = ("_admission", "_circuit", "_settled")
+    __slots__ = ("_admissions", "_circuit")
 
     def __init__(self, circuit: Circuit, admission: Admission | None) -> None:
         self._circuit = circuit
-        self._admission = admission
-        self._settled = False
+        # Taken out when it is settled: of two threads one finds it.
+        self._admissions = [admission]
 
     def succeed(self) -> None:
         """Say that it went well."""
-        self._settle()
-        self._circuit.succeed(call_at_hand(self._circuit.name), self._admission)
+        admission = self._take()
+        self._circuit.succeed(call_at_hand(self._circuit.name), admission)
 
     def fail(self, error: BaseException | None = None) -> None:
         """Say that it failed: with `error`, which is judged (`on=`), or without one, which counts.
 
         A cancellation, or a refusal of another policy, gives the permit back.
         """
-        self._settle()
+        admission = self._take()
         call = call_at_hand(self._circuit.name)
         if error is None:
-            self._circuit.succeed(call, self._admission, bad=True)
+            self._circuit.succeed(call, admission, bad=True)
         else:
-            self._circuit.fail(call, self._admission, error)
+            self._circuit.fail(call, admission, error)
 
     def release(self) -> None:
         """Give it back unused: nothing was learned."""
-        self._settle()
-        self._circuit.release(call_at_hand(self._circuit.name), self._admission)
+        admission = self._take()
+        self._circuit.release(call_at_hand(self._circuit.name), admission)
 
     def __enter__(self) -> Self:
         """Begin the block."""
-        if self._settled:
+        if not self._admissions:
             raise IllegalTransitionError("this permit was settled before: it is for one block")
         return self
 
@@ -69,17 +69,19 @@ class BreakerPermit:
         trace: TracebackType | None,
     ) -> None:
         """End it, unless that was done by hand."""
-        if self._settled:
+        if not self._admissions:
             return
         if error is None:
             self.succeed()
         else:
             self.fail(error)
 
-    def _settle(self) -> None:
-        if self._settled:
-            raise IllegalTransitionError("this permit was settled before: it is for one call")
-        self._settled = True
+    def _take(self) -> Admission | None:
+        try:
+            return self._admissions.pop()
+        except IndexError:
+            message = "this permit was settled before: it is for one call"
+            raise IllegalTransitionError(message) from None
 
 
 class BreakerHandle:
@@ -115,7 +117,7 @@ class BreakerHandle:
         'isolated'
         """
         owner = self._owner()
-        self._by_hand("isolate")
+        owner.by_hand(call_at_hand(owner.name), "isolate")
         try:
             yield
         finally:
@@ -140,7 +142,11 @@ class BreakerHandle:
         >>> circuit_breaker("docs.snapshot").snapshot().state
         'closed'
         """
-        return self._owner().snapshot(now())
+        return self._seen().snapshot(now())
+
+    def _seen(self) -> Family | Circuit:
+        """Return what there is to look at."""
+        return self._owner()
 
     def _by_hand(self, what: ByHand) -> None:
         owner = self._owner()

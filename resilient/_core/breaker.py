@@ -151,6 +151,8 @@ class Result:
     """Whether it opens the circuit whatever the rule says."""
     rnd: float = 0.5
     """A random number from 0 to 1, for the jitter of `open_for`."""
+    wait: float | None = None
+    """What `open_for` says, where that is a function of the user's (`BreakerPolicy.asks`)."""
 
 
 class Breaker:
@@ -241,7 +243,8 @@ class Breaker:
                 return self._close("recovered")
             return None
         half_open.failed += 1
-        if half_open.failed > self.policy.probes - self.policy.successes:
+        trips = result.trips and result.verdict == "failure"
+        if trips or half_open.failed > self.policy.probes - self.policy.successes:
             return self._open("relapsed", result)
         return None
 
@@ -299,9 +302,11 @@ class Breaker:
         return Refusal(self.state == "isolated", self.retry_after(now), self.cause, self.origin)
 
     def _open(self, reason: Reason, result: Result, figures: Figures | None = None) -> Change:
+        wait = result.wait
+        if wait is None:
+            wait = self.policy.open_for.wait(self.openings + 1, result.rnd, self.waited)
         change = self._go(reason)
         self.openings += 1
-        wait = self.policy.open_for.wait(self.openings, result.rnd, self.waited)
         self.waited = wait
         open_for = max(wait, result.hint or 0.0)
         self.open_until = result.now + open_for
@@ -315,7 +320,6 @@ class Breaker:
         change = self._go(reason)
         self.evidence = self.policy.trip.evidence()
         self.openings, self.waited = 0, None
-        self.cause = self.origin = None
         return change
 
     def _go(self, reason: Reason) -> Change:
@@ -327,4 +331,6 @@ class Breaker:
         # Whatever period it was, it is over.
         self.evidence = self.half_open = None
         self.open_until = inf
+        if after != "half_open":  # that knows what it tries to recover from
+            self.cause = self.origin = None
         return Change(before, after, reason)

@@ -28,21 +28,29 @@ SLOW: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the evidence comes to: calls, and how many of them failed or were slow."""
+    """What the evidence comes to: calls, and how many of them failed or were slow.
+
+    Of fewer than `min_calls` calls no share is taken.
+    """
 
     calls: int = 0
     failures: int = 0
     slow: int = 0
+    min_calls: int = 1
 
     @property
     def failure_rate(self) -> float | None:
-        """The share of calls that failed; `None` without a call."""
-        return self.failures / self.calls if self.calls else None
+        """The share of calls that failed; `None` where they are too few."""
+        return self._share(self.failures)
 
     @property
     def slow_rate(self) -> float | None:
-        """The share of calls that were slow; `None` without a call."""
-        return self.slow / self.calls if self.calls else None
+        """The share of calls that were slow; `None` where they are too few."""
+        return self._share(self.slow)
+
+    def _share(self, some: int) -> float | None:
+        # Divided, not multiplied: 3 / 10 is the 0.3 that somebody has written.
+        return None if self.calls < self.min_calls else some / self.calls
 
 
 class Evidence(ABC):
@@ -106,13 +114,12 @@ class Rates:
 
     def reached(self, figures: Figures) -> bool:
         """Tell whether one of them is reached."""
-        calls = figures.calls
-        if calls < self.min_calls:
+        failed, slow = figures.failure_rate, figures.slow_rate
+        if failed is None or slow is None:
             return False
-        # Divided, not multiplied: 3 / 10 is the 0.3 that somebody has written.
-        if figures.failures / calls >= self.failure_rate:
-            return True
-        return self.slow_rate is not None and figures.slow / calls >= self.slow_rate
+        return failed >= self.failure_rate or (
+            self.slow_rate is not None and slow >= self.slow_rate
+        )
 
 
 class LastCalls(Evidence):
@@ -138,7 +145,7 @@ class LastCalls(Evidence):
         calls = list(self.calls)
         failures = sum(what & FAILED for what in calls)
         slow = sum(what & SLOW for what in calls) // SLOW
-        return Figures(len(calls), failures, slow)
+        return Figures(len(calls), failures, slow, self.rates.min_calls)
 
 
 class LastSeconds(Evidence):
@@ -187,7 +194,8 @@ class LastSeconds(Evidence):
         """Add up the buckets that are not too old."""
         oldest = floor(now / self.width) - BUCKETS
         live = [bucket for number, bucket in list(self.buckets.items()) if number > oldest]
-        return Figures(*(sum(bucket[what] for bucket in live) for what in range(3)))
+        calls, failures, slow = (sum(bucket[what] for bucket in live) for what in range(3))
+        return Figures(calls, failures, slow, self.rates.min_calls)
 
 
 class Several(Evidence):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resilient._core.breaker import Permit
+    from resilient._core.faults import Classify
     from resilient._runtime.attempt import Layer
     from resilient._runtime.call import Call
     from resilient._runtime.circuit import Circuit
@@ -35,8 +36,13 @@ class Settled:
     """how to find that of a call."""
 
 
-def breaker_layer(settle: Callable[[World], Settled], inner: Layer) -> Layer:
-    """Let `inner` be called while its circuit allows it; `settle` looks its circuits up."""
+def breaker_layer(
+    settle: Callable[[World], Settled], inner: Layer, classify: Classify | None = None
+) -> Layer:
+    """Let `inner` be called while its circuit allows it; `settle` looks its circuits up.
+
+    `classify` is what the target that it stands in knows of its errors.
+    """
     # Nearly always the right world. Replaced as a whole, so that threads of two
     # worlds never see half of each.
     last = Settled(None)
@@ -53,11 +59,11 @@ def breaker_layer(settle: Callable[[World], Settled], inner: Layer) -> Layer:
         evidence = circuit.breaker.evidence
         if evidence is None or call.loud or not circuit.plain:
             permit = circuit.admit(call)
-            return await _with_permit(call, circuit, permit, inner, args, kwargs)
+            return await _with_permit(call, circuit, permit, classify, inner, args, kwargs)
         try:
             value = await inner(call, args, kwargs)
         except Exception as error:
-            circuit.fail(call, evidence, error)
+            circuit.fail(call, evidence, error, classify)
             raise
         evidence.success(call.runtime.clock() if circuit.timed else 0.0)
         return value
@@ -69,6 +75,7 @@ async def _with_permit(
     call: Call,
     circuit: Circuit,
     permit: Permit | None,
+    classify: Classify | None,
     inner: Layer,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -79,7 +86,7 @@ async def _with_permit(
         value = await inner(call, args, kwargs)
     except BaseException as error:
         call.breaker_state = before
-        circuit.fail(call, permit, error)
+        circuit.fail(call, permit, error, classify)
         raise
     call.breaker_state = before
     circuit.returned(call, permit, value)

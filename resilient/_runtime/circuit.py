@@ -1,11 +1,15 @@
 """One circuit: the state machine of `_core.breaker`, shared by threads and loops.
 
 A lock is held around each step of the machine, and around nothing else: not
-around a user's predicate, a listener or an await. Two things are done without
-it, because they are what a healthy and a dead service cost. A success is
-written to the evidence of the closed period, in one step that no thread can
-divide (a build without the interpreter's lock takes ours). And an open circuit
-refuses by what it reads.
+around a user's predicate or backoff, a listener or an await. Two things are
+done without it, because they are what a healthy and a dead service cost. A
+success is written to the evidence of the closed period, in one step that no
+thread can divide (a build without the interpreter's lock takes ours). And an
+open circuit refuses by what it reads.
+
+Nobody waits for the lock to hand in a result: it is put down, and whoever has
+the lock takes it. The garbage collector may close a guarded coroutine in the
+middle of any step, and what that hands in must not wait for this very step.
 
 Transitions are reported outside of the lock and in the order in which they
 happened: they wait in a line that one thread at a time hands out.
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from resilient._core.breaker_states import State
     from resilient._core.events import Origin
     from resilient._core.evidence import Evidence
+    from resilient._core.faults import Classify
+    from resilient._core.outcome import Verdict
     from resilient._runtime.call import Call
 
 ByHand = Literal["isolate", "release", "close", "disable", "enable"]
@@ -46,7 +52,8 @@ class BreakerSnapshot:
     """A circuit breaker at one instant.
 
     `calls`, `failures` and `slow` are what its closed period remembers, so
-    they are 0 in every other state. `retry_after` are the seconds after which
+    they are 0 in every other state; of fewer than `min_calls` calls no share
+    is taken. `retry_after` are the seconds after which
     the next call may pass, `None` if nobody knows (it is isolated). `refused`
     counts the calls that were refused so far, or would have been where it only
     observes. `keys` is the number of circuits of a family, whose figures are
@@ -61,12 +68,13 @@ class BreakerSnapshot:
     retry_after: float | None
     opened_by: Cause | None
     refused: int
+    min_calls: int = 1
     keys: int | None = None
 
     @property
     def failure_rate(self) -> float | None:
-        """The share of calls that failed; `None` without a call."""
-        return self.failures / self.calls if self.calls else None
+        """The share of calls that failed; `None` where they are too few to say."""
+        return None if self.calls < self.min_calls else self.failures / self.calls
 
 
 class Circuit:
@@ -82,8 +90,11 @@ class Circuit:
         "plain",
         "policy",
         "refused",
+        "results",
+        "slow_call",
         "telling",
         "timed",
+        "used",
     )
 
     def __init__(self, name: str, policy: BreakerPolicy) -> None:
@@ -93,12 +104,16 @@ class Circuit:
         self.judge = policy.on_result
         self.observes = policy.mode == "observe"
         self.timed = policy.trip.timed
+        self.slow_call = policy.trip.slow_call
         # Whether a success needs nothing but to be written down.
-        self.plain = policy.on_result is None and policy.trip.slow_call == inf and _SHARES
+        self.plain = policy.on_result is None and self.slow_call == inf and _SHARES
         self.lock = Lock()
         self.refused = [0]
+        self.results: deque[tuple[Call, Permit | Evidence, Result]] = deque()
         self.line: deque[tuple[float, Change, Call]] = deque()
         self.telling = False
+        # Whether it was asked for again since its family looked (see there).
+        self.used = False
 
     def admit(self, call: Call) -> Permit | None:
         """Admit `call`, or raise `CircuitOpen`; one that only observes has no permit then."""
@@ -111,6 +126,7 @@ class Circuit:
             error = CircuitOpen(self.name, retry_after=until - now, opened_by=cause)
         else:
             with self.lock:
+                self._catch_up()
                 found, change = breaker.admit(now)
                 self._note(now, change, call)
             self._tell()
@@ -154,24 +170,32 @@ class Circuit:
         if permit is None:
             return
         now = call.runtime.clock()
-        result = Result(
-            verdict="failure" if bad else "success",
-            now=now,
-            duration=now - permit.granted,
-            cause=Cause("unacceptable_result") if bad else None,
-            rnd=call.runtime.random.random(),
-        )
-        self._settle(call, permit, result)
+        duration = now - permit.granted
+        if bad:
+            self._count(call, permit, "failure", now, duration, Cause("unacceptable_result"))
+        elif duration >= self.slow_call:
+            self._count(call, permit, "success", now, duration)
+        else:
+            self._settle(call, permit, Result(verdict="success", now=now, duration=duration))
 
-    def fail(self, call: Call, permit: Permit | Evidence | None, error: BaseException) -> None:
-        """Settle `permit` by what was raised; the evidence itself is that of a closed period."""
+    def fail(
+        self,
+        call: Call,
+        permit: Permit | Evidence | None,
+        error: BaseException,
+        classify: Classify | None = None,
+    ) -> None:
+        """Settle `permit` by what was raised; the evidence itself is that of a closed period.
+
+        `classify` is the answer of the target to what an error is.
+        """
         if permit is None:
             return
         if not issubclass(type(error), Exception):
             self.release(call, permit)
             return
         try:
-            taught, hint = lesson(self.policy, error)  # type: ignore[arg-type]  # told by `type`
+            taught, hint = lesson(self.policy, error, classify)  # type: ignore[arg-type]  # told by `type`
         except BaseException:
             self.release(call, permit)
             raise
@@ -179,17 +203,9 @@ class Circuit:
             self.release(call, permit)
             return
         now = call.runtime.clock()
-        began = permit.granted if isinstance(permit, Permit) else now
-        result = Result(
-            verdict="failure",
-            now=now,
-            duration=now - began,
-            cause=_cause(error),
-            hint=hint,
-            trips=taught == "trip",
-            rnd=call.runtime.random.random(),
-        )
-        self._settle(call, permit, result)
+        duration = now - permit.granted if isinstance(permit, Permit) else 0.0
+        trips = taught == "trip"
+        self._count(call, permit, "failure", now, duration, _cause(error), hint=hint, trips=trips)
 
     def release(self, call: Call, permit: Permit | Evidence | None) -> None:
         """Give `permit` back: nothing was learned."""
@@ -197,22 +213,55 @@ class Circuit:
             now = call.runtime.clock()
             self._settle(call, permit, Result(verdict="neutral", now=now))
 
-    def _settle(self, call: Call, permit: Permit | Evidence, result: Result) -> None:
+    def _count(
+        self,
+        call: Call,
+        permit: Permit | Evidence,
+        verdict: Verdict,
+        now: float,
+        duration: float,
+        cause: Cause | None = None,
+        *,
+        hint: float | None = None,
+        trips: bool = False,
+    ) -> None:
+        """Settle `permit` by what may open the circuit."""
         breaker = self.breaker
-        with self.lock:
-            if isinstance(permit, Permit):
-                change = breaker.settle(permit, result)
-            else:
-                change = breaker.learn(permit, result)
-            self._note(result.now, change, call)
+        rnd = call.runtime.random.random()
+        wait: float | None = None
+        if self.policy.asks:
+            # A function of the user's, so not behind the lock. Neither number
+            # changes while the period of this permit lasts.
+            try:
+                wait = self.policy.open_for.wait(breaker.openings + 1, rnd, breaker.waited)
+            except BaseException:
+                self.release(call, permit)
+                raise
+        result = Result(
+            verdict=verdict,
+            now=now,
+            duration=duration,
+            cause=cause,
+            hint=hint,
+            trips=trips,
+            rnd=rnd,
+            wait=wait,
+        )
+        self._settle(call, permit, result)
+
+    def _settle(self, call: Call, permit: Permit | Evidence, result: Result) -> None:
+        self.results.append((call, permit, result))
         self._tell()
 
     def by_hand(self, call: Call, what: ByHand) -> None:
         """Take a step that a person asked for."""
-        with self.lock:
-            change: Change | None = getattr(self.breaker, what)()
-            self._note(call.runtime.clock(), change, call)
-        self._tell()
+        try:
+            with self.lock:
+                self._catch_up()
+                change: Change | None = getattr(self.breaker, what)()
+                self._note(call.runtime.clock(), change, call)
+        finally:
+            self._tell()
 
     def single(self) -> Circuit:
         """Return itself, as a family of one."""
@@ -221,9 +270,10 @@ class Circuit:
     def snapshot(self, now: float) -> BreakerSnapshot:
         """Return what is known at `now`."""
         with self.lock:
+            self._catch_up()
             breaker = self.breaker
             figures = breaker.figures(now)
-            return BreakerSnapshot(
+            found = BreakerSnapshot(
                 name=self.name,
                 state=breaker.state,
                 calls=figures.calls,
@@ -232,24 +282,50 @@ class Circuit:
                 retry_after=breaker.retry_after(now),
                 opened_by=breaker.cause,
                 refused=self.refused[0],
+                min_calls=figures.min_calls,
             )
+        self._tell()
+        return found
+
+    def _catch_up(self) -> None:
+        """Take the results that were handed in (with the lock held)."""
+        breaker = self.breaker
+        while self.results:
+            call, permit, result = self.results.popleft()
+            if isinstance(permit, Permit):
+                change = breaker.settle(permit, result)
+            else:
+                change = breaker.learn(permit, result)
+            self._note(result.now, change, call)
 
     def _note(self, now: float, change: Change | None, call: Call) -> None:
         if change is not None and change.from_state != change.to_state:
             self.line.append((now, change, call))
 
     def _tell(self) -> None:
-        while self.line:
-            with self.lock:
-                if self.telling or not self.line:
-                    return
-                self.telling = True
-                now, change, call = self.line.popleft()
+        """Take what was handed in and report what has happened, where nobody else does.
+
+        Called after each step, so who finds the lock taken can leave it to
+        the one that has it.
+        """
+        while self.results or (self.line and not self.telling):
+            if not self.lock.acquire(blocking=False):
+                return
             try:
-                call.report(self._event(now, change))
+                self._catch_up()
+                told = None
+                if self.line and not self.telling:
+                    told = self.line.popleft()
+                    self.telling = True
             finally:
-                self.telling = False
-                del call
+                self.lock.release()
+            if told is not None:
+                now, change, call = told
+                try:
+                    call.report(self._event(now, change))
+                finally:
+                    self.telling = False
+                    del told, call
 
     def _event(self, now: float, change: Change) -> BreakerChanged:
         origin: Origin | None = change.origin

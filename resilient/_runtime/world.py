@@ -105,6 +105,12 @@ class World:
                 found = self.families[asked.name] = Family(asked.name, known.options)
             return found
 
+    def peek(self, asked: Written, default: Options) -> Family:
+        """Return them to be looked at: who looks fixes no options."""
+        with self.lock:
+            known = self.define(asked)
+            return self.families.get(asked.name) or Family(asked.name, known.options or default)
+
 
 class Process:
     """Which world is that of all loops and threads; a run in virtual time has its own."""
@@ -129,6 +135,7 @@ class Family:
         self.lock = RLock()
         # The circuit of a definition without keys.
         self.one: Circuit | None = None
+        # Read without the lock, changed only with it.
         self.by_key: OrderedDict[Hashable, Circuit] = OrderedDict()
         self.by_instance: dict[int, tuple[weakref.ref[Any], Circuit]] = {}
         # What was done to the whole family, also to circuits that are yet to come.
@@ -138,9 +145,8 @@ class Family:
     def single(self) -> Circuit:
         """Return the one circuit of a family without keys."""
         if self.options.is_keyed:
-            raise TypeError(
-                f'circuit breaker "{self.name}" has a circuit for each key: use for_key(...)'
-            )
+            each = "instance" if self.options.key is None else "key: use for_key(...)"
+            raise TypeError(f'circuit breaker "{self.name}" has a circuit for each {each}')
         with self.lock:
             if self.one is None:
                 self.one = self._made()
@@ -164,29 +170,45 @@ class Family:
         found = self.by_key.get(key)
         if found is None:
             with self.lock:
-                found = self.by_key.get(key) or self._new_key(key)
-        else:
-            try:  # the one used last is the last to go
-                self.by_key.move_to_end(key)
-            except KeyError:  # another thread has just made room
-                return self.for_key(key)
+                found = self.by_key.get(key)
+                if found is None:
+                    return self._new_key(key)
+        found.used = True
         return found
 
     def _new_key(self, key: Hashable) -> Circuit:
         made = self._made()
-        if len(self.by_key) >= MOST_KEYS:
-            idle = next((k for k, circuit in self.by_key.items() if circuit.breaker.is_idle), None)
-            if idle is None:
-                once(
-                    ("keys", self.name),
-                    'breaker "%s" has %d keys and none is closed: further ones are not guarded',
-                    self.name,
-                    MOST_KEYS,
-                )
-                return made
-            del self.by_key[idle]
-        self.by_key[key] = made
+        if len(self.by_key) < MOST_KEYS or self._makes_room():
+            self.by_key[key] = made
+        else:
+            once(
+                ("keys", self.name),
+                'breaker "%s" has %d keys and none is closed: further ones are not guarded',
+                self.name,
+                MOST_KEYS,
+            )
         return made
+
+    def _makes_room(self) -> bool:
+        """Forget a circuit that can be made anew, one that nobody has asked for lately.
+
+        The oldest goes, unless it was used since it was looked at last: then
+        it is as good as new. So a call need not move anything.
+        """
+        for _ in range(len(self.by_key) + 1):
+            key, circuit = next(iter(self.by_key.items()))
+            if not circuit.used and self._is_as_made(circuit):
+                del self.by_key[key]
+                return True
+            circuit.used = False
+            self.by_key.move_to_end(key)
+        return False
+
+    def _is_as_made(self, circuit: Circuit) -> bool:
+        breaker = circuit.breaker
+        if breaker.holders or self.holders:
+            return breaker.holders == self.holders
+        return breaker.is_idle or (self.disabled and breaker.state == "disabled")
 
     def for_instance(self, instance: object) -> Circuit:
         """Return the circuit of `instance`, for as long as that lives."""
@@ -233,20 +255,31 @@ class Family:
             return
         with self.lock:
             found = self.circuits()
-            if what in {"disable", "close"} and any(c.breaker.holders for c in found):
-                raise IllegalTransitionError(f'"{self.name}" is isolated: that has to end first')
+            self._check(found, what)
             self.holders += (what == "isolate") - (what == "release")
-            if what in {"disable", "enable"}:
+            if what in {"disable", "enable", "isolate"}:
                 self.disabled = what == "disable"
         for circuit in found:
             circuit.by_hand(call, what)
+
+    def _check(self, found: list[Circuit], what: ByHand) -> None:
+        """Refuse what one of the circuits would refuse, before any is changed."""
+        states = {circuit.breaker.state for circuit in found}
+        if self.holders:
+            states.add("isolated")
+        if self.disabled:
+            states.add("disabled")
+        refuse = {"disable": {"isolated"}, "close": {"isolated", "disabled"}}.get(what, set())
+        for state in sorted(states & refuse):
+            raise IllegalTransitionError(f'"{self.name}" is {state}: that has to end first')
 
     def circuits(self) -> list[Circuit]:
         """Return all there are now."""
         with self.lock:
             one = [] if self.one is None else [self.one]
-            keyed = [*self.by_key.values(), *(held for _, held in self.by_instance.values())]
-            return one + keyed
+            # At once: an instance may be gone while we look.
+            held = list(self.by_instance.values())
+            return [*one, *self.by_key.values(), *(circuit for _, circuit in held)]
 
     def snapshot(self, now: float) -> BreakerSnapshot:
         """Return what is known at `now`: of the one circuit, or of all keys together."""
@@ -264,6 +297,7 @@ class Family:
             retry_after=min(waits, default=None if shots else 0.0),
             opened_by=None if worst is None else worst.opened_by,
             refused=sum(shot.refused for shot in shots),
+            min_calls=max((shot.min_calls for shot in shots), default=1),
             keys=len(shots),
         )
 
