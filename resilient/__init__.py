@@ -10,7 +10,7 @@ from resilient._breaker import CircuitBreaker, breakers, circuit_breaker
 from resilient._core.backoff import constant, exponential, fibonacci, linear
 from resilient._core.conditions import not_a_bug
 from resilient._core.faults import Fault
-from resilient._core.outcome import Attempt, Outcome
+from resilient._core.outcome import Attempt, Outcome, Restarted
 from resilient._core.transient import transient, unsent
 from resilient._core.trips import any_of, consecutive, count_window, time_window
 from resilient._decorators import fallback, retry, timeout
@@ -67,6 +67,7 @@ __all__ = (
     "Rejected",
     "remaining",
     "ResilientError",
+    "Restarted",
     "retry",
     "RetryBudget",
     "Skipped",

@@ -58,7 +58,11 @@ def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
             f"retry around retry multiplies: {_times(outer)} x {_times(inner)}"
             f" = {_number(outer.times * inner.times)} calls; keep one of them, or share a budget"
         )
-    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds:
+    if (
+        isinstance(outer, Timeout)
+        and isinstance(inner, Timeout)
+        and inf > inner.seconds >= outer.seconds
+    ):
         yield (
             f"the inner timeout of {inner.seconds:.6g} s never expires inside one of"
             f" {outer.seconds:.6g} s; make the inner one shorter"

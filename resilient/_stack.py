@@ -15,7 +15,7 @@ from resilient._core.chain_options import listed
 from resilient._core.functions import name_of
 from resilient._core.options import shown
 from resilient._guard import Guard, Inside, inside
-from resilient._kinds import kind_to_call, kind_to_decorate
+from resilient._kinds import kind_to_await, kind_to_decorate
 from resilient._lints import lint
 from resilient._pipeline import Composition, explain_guarded
 from resilient._runtime.block import Block
@@ -23,7 +23,14 @@ from resilient._runtime.entry import run_for_outcome
 from resilient._runtime.listeners import check_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Sequence,
+    )
 
     from resilient._core.outcome import Outcome
     from resilient._policies import Policy, Retry
@@ -50,7 +57,7 @@ class Pipeline(Composition):
 
     async def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `fn` through these policies, without decorating it."""
-        kind_to_call(fn, "call(fn)")
+        kind_to_await(fn, "call(fn)")
         compiled = self.compile(fn)
         return cast("R", await compiled.call(*args, **kwargs))
 
@@ -58,7 +65,7 @@ class Pipeline(Composition):
         self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Outcome[R]:
         """Call `fn` through these policies; return its value and how it came about."""
-        kind_to_call(fn, "run(fn)")
+        kind_to_await(fn, "run(fn)")
         compiled = self.compile(fn)
         return await run_for_outcome(compiled.plan, compiled.run, args, kwargs)
 
@@ -85,6 +92,17 @@ class FallbackPipeline(Pipeline, Generic[P, R_co]):
     ) -> Callable[P, Coroutine[Any, Any, R | R_co]]:
         """Guard `fn`, which is the first target."""
         guarded: Callable[P, Coroutine[Any, Any, R | R_co]] = decorate(fn, self)
+        return guarded
+
+
+class StreamFallbackPipeline(Pipeline, Generic[P, R_co]):
+    """What `fallback` returns for async generators: it decorates those with the same signature."""
+
+    def __call__(  # type: ignore[override]  # as above
+        self, fn: Callable[P, AsyncIterator[R]], /
+    ) -> Callable[P, AsyncGenerator[R | R_co, Any]]:
+        """Guard `fn`, which is the first target."""
+        guarded: Callable[P, AsyncGenerator[R | R_co, Any]] = decorate(fn, self)
         return guarded
 
 

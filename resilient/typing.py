@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,10 +38,15 @@ __all__ = (
 )
 
 if TYPE_CHECKING:
-    AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]] | classmethod[Any, ..., Awaitable[Any]]
+    AsyncFunction: TypeAlias = (
+        Callable[..., Awaitable[Any]]
+        | Callable[..., AsyncIterator[Any]]
+        | classmethod[Any, ..., Awaitable[Any]]
+        | classmethod[Any, ..., AsyncIterator[Any]]
+    )
     """What a policy can decorate."""
 else:  # a classmethod takes type arguments only in the eyes of type checkers
-    AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]]
+    AsyncFunction: TypeAlias = Callable[..., Awaitable[Any]] | Callable[..., AsyncIterator[Any]]
 
 Answer: TypeAlias = bool | float | timedelta | None
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, cast
 
 from resilient._core.conditions import condition, result_condition
-from resilient._core.fallback import FallbackPolicy, Raises, Routes
+from resilient._core.fallback import FallbackPolicy, Midstream, Raises, Routes
 from resilient._core.last_good import LastGood
 from resilient._core.options import choice, seconds, shown, text
 
@@ -26,6 +26,7 @@ def chain_policy(
     switch_after: object,
     degrade: object,
     raises: object,
+    midstream: object,
     deadline: object = None,
     reserve: object = None,
     trip_for: object = 30,
@@ -45,6 +46,9 @@ def chain_policy(
         trip_for=seconds(trip_for, f"{where}(trip_for=)"),
         degrade=degrade,
         raises=cast("Raises", choice(raises, f"{where}(raises=)", ("group", "first", "last"))),
+        midstream=cast(
+            "Midstream", choice(midstream, f"{where}(midstream=)", ("error", "restart"))
+        ),
     )
 
 

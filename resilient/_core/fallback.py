@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 Raises = Literal["group", "first", "last"]
 """What surfaces when all failed."""
 
+Midstream = Literal["error", "restart"]
+"""What becomes of a stream that fails after its first item."""
+
 Routes = tuple[tuple[type[Exception], frozenset[str]], ...]
 """Which targets may follow an error; the first class that fits decides."""
 
@@ -79,6 +82,7 @@ class FallbackPolicy:
     trip_for: float = 30.0
     degrade: Any = None
     raises: Raises = "group"
+    midstream: Midstream = "error"
 
     def reserved(self, index: int) -> float:
         """Return the seconds that are kept for a target while an earlier one is asked.

@@ -72,6 +72,25 @@ class SkippedTarget:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A marker among the items of a stream: what came before it is void.
+
+    With `midstream="restart"` a stream that fails after its first item goes on
+    with another target, from the start. `items` is how many items
+    `from_target` had given (since the marker before, if there was one);
+    `to_target` gives those that follow, and is `None` where that is the
+    `degrade=` value.
+
+    >>> Restarted("large", "small", 3)
+    Restarted(from_target='large', to_target='small', items=3)
+    """
+
+    from_target: str
+    to_target: str | None
+    items: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Generic[T]):
     """What a call came to: the value, and how it came about.

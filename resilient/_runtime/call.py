@@ -101,6 +101,12 @@ class Call(Ledger):
         """Read the Clock of this call."""
         return self.runtime.clock()
 
+    def adopt(self) -> None:
+        """Go on in the task that runs now: each item of a stream may be asked for in another."""
+        task = None if self.runtime.loop is None else current_task(self.runtime.loop)
+        self.task = task
+        self.cancelling = 0 if task is None else task.cancelling()
+
     def remaining(self) -> float:
         """Return the seconds left: the least of our limits and of the caller's own scopes."""
         now = self.runtime.clock()

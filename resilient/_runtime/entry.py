@@ -76,6 +76,11 @@ async def run_for_outcome(
         raise
     finally:
         leave(token)
+    return outcome_of(call, value)
+
+
+def outcome_of(call: Call, value: Any) -> Outcome[Any]:  # noqa: ANN401 - what the user's function returned
+    """Return how `call`, which is over and has not failed, came about."""
     return Outcome(
         value=value,
         target=None if call.answered_by is None else call.target,

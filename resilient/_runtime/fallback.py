@@ -39,7 +39,7 @@ from resilient.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     from resilient._core.fallback import Cursor
     from resilient._core.faults import Fault
@@ -64,36 +64,36 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer], *, named: bool = False) 
         index: int | None = 0
         try:
             if chain.blocked or not plain:
-                index = _advance(call, chain, end)
+                index = advance(call, chain, end)
             while index is not None:
                 if call.attempt or call.cursor is not outer:
-                    _point_at(call, chain.places[index])
+                    point_at(call, chain.places[index])
                 run = runs[index]
                 try:
                     if end == inf:
                         value = await run(call, args, kwargs)
                     else:
-                        limit = _limit(call, chain, index, end)
+                        limit = limit_of(call, chain, index, end)
                         value = await within(call, limit, "total", run, args, kwargs)
                 except NotAwaitableError:
                     raise
                 except Exception as error:
-                    goes_on = _failed(call, chain, index, error, end)
+                    goes_on = failed(call, chain, index, error, end)
                 else:
                     if judge is None or judge.decide(value) is False:
                         count(chain.answered, index)
                         return value
                     call.unacceptable = True
-                    goes_on = _failed(call, chain, index, Unacceptable(value), end)
+                    goes_on = failed(call, chain, index, Unacceptable(value), end)
                     del value
                 if goes_on:
                     await _settle(call, end)
-                index = _advance(call, chain, end)
-            return await _conclude(call, chain)
+                index = advance(call, chain, end)
+            return await conclude(call, chain)
         finally:
             cursor = call.cursor
             if cursor is not None and cursor is not outer:
-                call.skipped += chain.placed(_unasked(cursor))
+                call.skipped += chain.placed(unasked(cursor))
                 call.cursor = outer
                 cursor.forget()
 
@@ -102,7 +102,7 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer], *, named: bool = False) 
     )
 
 
-def _point_at(call: Call, place: int) -> None:
+def point_at(call: Call, place: int) -> None:
     """Let the next attempt be one of the target at `place`, which may be asked again."""
     before = sum(attempt.target_index == place for attempt in call.history or ())
     call.target_index, call.before_target = place, call.attempt - before
@@ -110,12 +110,13 @@ def _point_at(call: Call, place: int) -> None:
     call.retry_result = None  # that of the target before it
 
 
-def _limit(call: Call, chain: Chain, index: int, end: float) -> float:
+def limit_of(call: Call, chain: Chain, index: int, end: float) -> float:
+    """Return the seconds for target `index`, with what is kept for those behind it."""
     now = call.resumed
     return chain.cursor(call).limit(index, now, chain.blocked, end - now)
 
 
-def _advance(call: Call, chain: Chain, end: float) -> int | None:
+def advance(call: Call, chain: Chain, end: float) -> int | None:
     """Move to the next target, report those that are skipped, and that one was left."""
     cursor = chain.cursor(call)
     now = call.runtime.clock()
@@ -137,7 +138,7 @@ def _advance(call: Call, chain: Chain, end: float) -> int | None:
     return index
 
 
-def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
+def failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
     """Learn from the failure of a target; tell whether somebody else may still answer."""
     cursor = chain.cursor(call)
     rejected = isinstance(error, Rejected)
@@ -162,7 +163,8 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     # An error that a chain around this one may still answer for has not left the call.
     leaves = chain.leaves and not goes_on
     call.decide("failure", "raised" if leaves else "fell_back", error)
-    _report_rests(call, chain, index, error, fault, rests)
+    for event in rests_of(chain, index, error, fault, rests, now):
+        call.report(event)
     if goes_on and isinstance(error, BUGS):
         _report_bug(call, chain, index, error)
     return goes_on
@@ -180,26 +182,24 @@ def _refused(call: Call, chain: Chain, index: int, error: Rejected) -> None:
     call.report(TargetSkipped(call.resumed, name, place, reason, retry_after=error.retry_after))
 
 
-def _report_rests(
-    call: Call,
+def rests_of(
     chain: Chain,
     index: int,
     error: Exception,
     fault: Fault | None,
     rests: Mapping[tuple[str, str], float],
-) -> None:
-    """Say what is left alone from now on, behind the attempt that began it."""
+    now: float,
+) -> Iterator[TargetRests]:
+    """Say what is left alone from now on; it is told behind the attempt that began it."""
     for (scope, _), seconds in rests.items():
-        call.report(
-            TargetRests(
-                call.resumed,
-                chain.policy.targets[index].name,
-                chain.places[index],
-                seconds,
-                None if scope == "target" else scope,
-                error,
-                asked=fault is not None and seconds == fault.retry_after,
-            )
+        yield TargetRests(
+            now,
+            chain.policy.targets[index].name,
+            chain.places[index],
+            seconds,
+            None if scope == "target" else scope,
+            error,
+            asked=fault is not None and seconds == fault.retry_after,
         )
 
 
@@ -209,11 +209,11 @@ async def _settle(call: Call, end: float) -> None:
     assert cursor is not None
     error = cursor.failures[-1].error
     if isinstance(error, Unacceptable):
-        await _close(call, error.result, end)
+        await close_bad(call, error.result, end)
     await check_cancelled(call)
 
 
-async def _close(call: Call, value: Any, end: float) -> None:  # noqa: ANN401
+async def close_bad(call: Call, value: Any, end: float) -> None:  # noqa: ANN401
     """Close a bad answer; that counts against the deadline of the chain."""
 
     def closing(*_: Any) -> Awaitable[None]:
@@ -281,7 +281,7 @@ async def _degraded(call: Call, chain: Chain, cursor: Cursor) -> Any:  # noqa: A
     return value
 
 
-async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
+async def conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
     """Nobody answered: return the last resort, or raise what surfaces."""
     cursor = chain.cursor(call)
     if _degrades(call, chain, cursor):
@@ -300,7 +300,7 @@ async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
         del error, cause
 
 
-def _unasked(cursor: Cursor) -> list[SkippedTarget]:
+def unasked(cursor: Cursor) -> list[SkippedTarget]:
     return sorted(cursor.skipped + cursor.refused, key=lambda skip: skip.target_index)
 
 
@@ -338,6 +338,6 @@ def _group(call: Call, chain: Chain, cursor: Cursor) -> AllTargetsFailed:
         text += f", {skipped} not asked"
     group = chain.group(f"{call.name}: {text}", [members[index] for index in sorted(members)])
     group.attempts = tuple(call.history or ())
-    group.skipped = chain.placed(_unasked(cursor))
+    group.skipped = chain.placed(unasked(cursor))
     group.retry_after = min((hint for hint in hints if hint is not None), default=None)
     return group

@@ -19,6 +19,8 @@ from resilient._core.events import (
     CallEnded,
     CallStarted,
     Event,
+    StreamCommitted,
+    StreamCut,
     TimeoutFired,
     TimeoutOverrun,
 )
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from resilient._runtime.call import Call
     from resilient._runtime.clock import Runtime
     from resilient._runtime.listeners import Listener
+    from resilient._runtime.opened import Opened
     from resilient._runtime.plan import Plan
 
 _REMEMBERED = 1000
@@ -71,10 +74,14 @@ class Ledger:
     attempt_started: float | None = None
     attempt_ended: float | None = None
     leave_attempt: Callable[[], None] | None = None
+    enter_item: Callable[[], Callable[[], None]] | None = None
+    first_item: float | None = None
     fired: tuple[float, str] | None = None
     overrun: float | None = None
     hint_source: str | None = None
     unacceptable: bool = False
+    # What is to be said behind the end of the open attempt.
+    behind: tuple[Event, ...] = ()
     # Where the chain stands.
     target_index: int = 0
     before_target: int = 0
@@ -90,6 +97,11 @@ class Ledger:
     memory_key: Hashable = None
     # Whether a middleware gave an answer of its own, so that no target did.
     by_middleware: bool = False
+    # Of a stream: the items it gave, those of them that came before the attempt
+    # at hand, and what was opened and not yet taken.
+    items: int = 0
+    items_before: int = 0
+    opened: Opened | None = None
     # What the retry did; the budgets that this call was counted in.
     deposited: tuple[str, ...] = ()
     waited: float = 0.0
@@ -122,6 +134,13 @@ class Ledger:
         self.tell(event)
         tell(process.quiet, event, cast("Call", self))
 
+    def report_behind(self, event: Event) -> None:
+        """Report `event`, which is a consequence of how the open attempt ends, behind that."""
+        if self.is_open:
+            self.behind += (event,)
+        else:
+            self.report(event)
+
     def start(self) -> None:
         """Say that the call begins."""
         self.tell(CallStarted(self.started))
@@ -137,6 +156,7 @@ class Ledger:
         """Note that the target is about to be called (only where somebody listens)."""
         self.attempt_started = now = self.runtime.clock()
         self.attempt_ended = None
+        self.enter_item = None
         if self.listeners:
             index = self.target_index
             breaker, state = self.breaker_state or (None, None)
@@ -202,6 +222,7 @@ class Ledger:
             after,
             limit,
             self.overrun,
+            self.first_item,
         )
         history = self.history
         if history is None:
@@ -212,9 +233,25 @@ class Ledger:
             self.report(event)
         else:
             self.tell(event)
+        behind, self.behind = self.behind, ()
+        for later in behind:
+            self.report(later)
         self.fired = self.overrun = self.hint_source = None
-        self.attempt_started = self.attempt_ended = None
+        self.attempt_started = self.attempt_ended = self.first_item = None
         self.unacceptable = False
+
+    def commit(self) -> None:
+        """Note that the stream of the open attempt has its first item, and is committed to it."""
+        began, came = self.attempt_started, self.attempt_ended
+        if self.is_open and began is not None and came is not None:
+            self.first_item = came - began
+            self.tell(StreamCommitted(self.runtime.clock(), self.attempt, self.first_item))
+
+    def cut(self, error: Exception) -> None:
+        """Report that the stream of the open attempt has failed after its first item."""
+        if self.is_open:
+            items = self.items - self.items_before
+            self.report(StreamCut(self.runtime.clock(), self.attempt, items, error))
 
     def hinted(self, source: str | None) -> None:
         """Note where the hint of the open attempt's error was read."""
@@ -259,6 +296,7 @@ class Ledger:
             self.waited,
             None if index is None else self.target,
             index,
+            self.items if self.plan.stream else None,
         )
         if outcome in {"failure", "rejected"}:
             self.report(event)

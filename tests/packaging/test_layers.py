@@ -47,6 +47,7 @@ BELOW = {
     "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
     "_pipeline": BASE | {"_guard", "_policies"},
+    "_items": BASE,
     # what users touch
     "_stack": PIPELINE,
     "_decorators": PIPELINE | {"_stack"},
@@ -55,7 +56,7 @@ BELOW = {
     "_standard": PIPELINE | {"_stack", "_decorators", "_breaker"},
     "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
-    "_manager": PIPELINE | {"_stack", "_target"},
+    "_manager": PIPELINE | {"_stack", "_target", "_items"},
     "note": {"_manager", "_target", "errors", "typing"},
     "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
