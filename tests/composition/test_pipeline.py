@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import re
 import warnings
+import weakref
 
 import pytest
 
@@ -32,6 +34,21 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 async def ask(question: str) -> str:
     """Answer."""
     return question.upper()
+
+
+class Busy(Exception):
+    """An error that says when to come back."""
+
+    retryable, retry_after, health = True, 30, "cooldown"
+
+
+asked = []
+
+
+async def busy(question: str) -> str:
+    """Ask to be left alone."""
+    asked.append(question)
+    raise Busy
 
 
 async def asynchronous(*args):
@@ -183,3 +200,61 @@ def test_a_refusal_shows_nothing_of_what_it_was_given():
     ):
         with pytest.raises(TypeError, match="Telling"):
             wrong()
+
+
+class Answering:
+    """A method to call through a pipeline."""
+
+    async def ask(self, question: str) -> tuple[object, str]:
+        return self, question
+
+
+class TestCallingWithoutDecorating:
+    """`call` and `run` of the same function share what calls of a decorated one share."""
+
+    @BACKENDS
+    def test_a_target_that_rests_rests_for_later_calls(self, backend):
+        """The second call does not ask who has asked for 30 s of rest."""
+        asked.clear()
+        pipeline = fallback(to=[ask])
+
+        async def both():
+            return [await pipeline.call(busy, "why?") for _ in range(2)]
+
+        assert virtual_time(both, backend=backend) == ["WHY?", "WHY?"]
+        assert asked == ["why?"]
+
+    def test_a_function_that_lasts_is_compiled_once(self):
+        """A method is compiled for its class, and gets its instance as an argument."""
+        pipeline, one, two = stack(retry()), Answering(), Answering()
+
+        async def both():
+            return [await pipeline.call(one.ask, "a"), (await pipeline.run(two.ask, "b")).value]
+
+        assert virtual_time(both) == [(one, "a"), (two, "b")]
+        assert list(vars(pipeline)["_known"]) == [Answering.ask]
+
+    def test_a_function_made_in_a_function_is_not_kept(self):
+        """Neither it nor what it has closed over lives longer than its call."""
+        pipeline, kept = stack(retry()), Answering()
+        gone = weakref.ref(kept)
+
+        async def call():
+            held = gone()
+
+            async def inner():
+                return held
+
+            return await pipeline.call(inner)
+
+        assert virtual_time(call) is kept
+        del kept
+        gc.collect()
+        assert gone() is None
+
+    def test_a_pipeline_that_was_called_can_be_copied(self):
+        """What was compiled is no part of the copy."""
+        pipeline = stack(fallback(to=[ask]), retry())
+        virtual_time(pipeline.call, ask, "a")
+        assert copy.deepcopy(pipeline).policies[1] == pipeline.policies[1]
+        assert copy.copy(pipeline) == pipeline
