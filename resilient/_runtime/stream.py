@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient._runtime.call import Call, current
-from resilient._runtime.entry import leave, outcome_of
+from resilient._runtime.entry import is_refusal, leave, outcome_of
 from resilient._runtime.pause import check_cancelled
 
 if TYPE_CHECKING:
@@ -70,8 +70,10 @@ def stream_entry(
                     except ValueError:
                         pass
         except StopAsyncIteration:
-            closed = isinstance(thrown, GeneratorExit)
-            _end(call, opened, "neutral" if closed else "success", thrown if closed else None)
+            if isinstance(thrown, GeneratorExit):  # the source took it for its end
+                _end(call, opened, "neutral", thrown)
+            else:
+                _end(call, opened, "success", None)
             if told is not None:
                 told(outcome_of(call, None))
         except BaseException as error:
@@ -102,7 +104,8 @@ async def _opened(
             await check_cancelled(call)  # as in `run_for_outcome`
         opened = await _through(call, run, args, kwargs)
     except BaseException as error:
-        if call.loud or isinstance(error, Exception):
+        # As in `entry`: what a circuit refuses is told where somebody listens.
+        if call.loud or (isinstance(error, Exception) and not is_refusal(call, error)):
             call.end(error)
         raise
     finally:
@@ -163,8 +166,14 @@ def _end(call: Call, opened: Opened, verdict: Verdict, error: BaseException | No
     if call.loud and call.is_open:
         call.leave()
     failed = error if isinstance(error, Exception) else None
+    broken = opened.ends.settle(verdict, failed)
+    failed = broken or failed
     if failed is not None and call.plan.retries and call.is_open:
         call.retry_result = "not_retryable"  # what was delivered in part is not asked for again
-    opened.ends.settle(verdict, failed)
     if call.loud or failed is not None:
-        call.end(error)
+        call.end(broken or error)
+    if broken is not None:
+        try:
+            raise broken
+        finally:
+            del broken, failed, error  # its traceback holds this frame
