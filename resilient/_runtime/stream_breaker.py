@@ -29,7 +29,6 @@ def stream_breaker_layer(
     settle: Callable[[World], Settled], inner: Layer, classify: Classify | None = None
 ) -> Layer:
     """Let the stream of `inner` be opened while its circuit allows it, as `breaker_layer` does."""
-
     last = Settled(None)  # as there
 
     async def guarded(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Opened:
