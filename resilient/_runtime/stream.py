@@ -51,7 +51,7 @@ def stream_entry(
                 try:
                     sent = yield item
                 except BaseException as error:
-                    thrown = error
+                    thrown, sent = error, None
                 item = None  # nor is it kept while the next one is made
                 if thrown is not None:
                     item = await _throw(call, source, thrown)

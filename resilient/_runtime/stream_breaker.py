@@ -41,7 +41,8 @@ def stream_breaker_layer(
             assert known.find is not None
             circuit = known.find(args, kwargs)
         permit = circuit.admit(call)
-        before, call.breaker_state = call.breaker_state, (circuit.name, circuit.breaker.state)
+        before = call.breaker_state
+        call.breaker_state = circuit.name, circuit.breaker.state
         try:
             opened: Opened = await inner(call, args, kwargs)
         except BaseException as error:
