@@ -37,10 +37,11 @@ def stream_entry(
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = Call(plan)
+        call.items = 0
         if told is not None:
             call.loud = call.loud or True
         opened = await _opened(call, run, args, kwargs, for_outcome=told is not None)
-        source, item = opened.source, opened.first
+        source, item, loud = opened.source, opened.first, call.loud
         opened.first = None  # an item is kept no longer than the consumer has it
         thrown: BaseException | None = None
         try:
@@ -59,8 +60,10 @@ def stream_entry(
                     continue
                 call.parent = current.get()
                 token = current.set(call)
-                detach = None if call.enter_item is None else call.enter_item()
+                detach = None
                 try:
+                    if loud and call.enter_item is not None:
+                        detach = call.enter_item()
                     item = await (source.__anext__() if sent is None else source.asend(sent))
                 finally:
                     if detach is not None:
@@ -138,8 +141,10 @@ async def _throw(call: Call, source: Source, thrown: BaseException) -> Any:  # n
         return await source.athrow(thrown)
     call.parent = current.get()
     token = current.set(call)
-    detach = None if call.enter_item is None else call.enter_item()
+    detach = None
     try:
+        if call.enter_item is not None:
+            detach = call.enter_item()
         return await source.athrow(thrown)
     finally:
         if detach is not None:
