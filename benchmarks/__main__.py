@@ -25,6 +25,9 @@ async def main(rounds: int, chunk: int) -> None:
     refusing = contenders.refusing()
     hand = next(iter(refusing.values()))
     await _table("refused by an open circuit", hand, refusing, rounds, max(1, chunk // 4))
+    streaming = contenders.streaming()
+    bare = next(iter(streaming.values()))
+    await _table("a stream of 100 items", bare, streaming, rounds, max(1, chunk // 50))
 
 
 async def _table(

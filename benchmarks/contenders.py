@@ -7,7 +7,7 @@ retry of three attempts. The function inside answers at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from resilient import (
@@ -187,3 +187,49 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "?"
+
+
+async def numbers() -> AsyncGenerator[int, None]:
+    for number in range(100):
+        yield number
+
+
+async def limited_by_hand() -> AsyncGenerator[int, None]:
+    items = numbers()
+    while True:
+        try:
+            async with asyncio.timeout(2):
+                item = await anext(items)
+        except StopAsyncIteration:
+            return
+        yield item
+
+
+def reading(stream: Callable[[], AsyncGenerator[int, None]]) -> Call:
+    """Return a function that reads a stream."""
+
+    async def reads() -> None:
+        async for _ in stream():
+            pass
+
+    return reads
+
+
+def streaming() -> dict[str, Call]:
+    restarts = fallback(to=[numbers], midstream="restart")
+    return {
+        "the bare generator": reading(numbers),
+        "by hand: asyncio.timeout for each item": reading(limited_by_hand),
+        "retry": reading(retry(numbers)),
+        "timeout(30)": reading(timeout(30)(numbers)),
+        "timeout(between_items=2)": reading(timeout(between_items=2)(numbers)),
+        "fallback that restarts": reading(restarts(numbers)),
+        "retry + timeout + breaker + fallback": reading(
+            stack(
+                fallback(to=[numbers]),
+                timeout(30, first_item=5, between_items=2),
+                retry(attempts=3, backoff=[0]),
+                circuit_breaker("benchmark of streams"),
+            )(numbers)
+        ),
+    }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resilient._core.functions import function_name, name_of
 from resilient._runtime.breaker import Settled, breaker_layer
 from resilient._runtime.clock import now, world
+from resilient._runtime.stream_breaker import stream_breaker_layer
 from resilient._runtime.world import Written
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class CircuitBreakerPart:
                 return Settled(here, family.single())
             return Settled(here, None, find(family))
 
-        return breaker_layer(settle, inner(place), place.classify)
+        make = stream_breaker_layer if place.stream else breaker_layer
+        return make(settle, inner(place), place.classify)
 
     def written(self, name: str) -> Written:
         """Return what was written here, for the registry."""

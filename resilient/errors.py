@@ -160,7 +160,8 @@ class TimedOut(ResilientError, TimeoutError):
     """One of our own limits expired; also a builtin `TimeoutError`.
 
     `after` is the limit in seconds, `limit` which one it was: `"attempt"`,
-    or `"total"` when a retry or a fallback stands inside it.
+    or `"total"` when a retry or a fallback stands inside it; of a stream
+    also `"first_item"` or `"between_items"`.
 
     >>> str(TimedOut(8, "attempt"))
     'timed out after 8 s (limit of one attempt)'

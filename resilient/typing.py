@@ -11,6 +11,7 @@ from resilient._core.breaker import Cause
 from resilient._core.faults import Classify
 from resilient._core.options import Seconds
 from resilient._core.trips import Trip
+from resilient._items import Items
 from resilient._permit import BreakerHandle, BreakerPermit
 from resilient._publish import publish
 from resilient._runtime.call import Call
@@ -27,6 +28,7 @@ __all__ = (
     "Call",
     "Cause",
     "Classify",
+    "Items",
     "LastResort",
     "Listener",
     "OnError",

@@ -41,6 +41,7 @@ class Call(Ledger):
     __slots__ = (
         "attempt",
         "cancelling",
+        "items",
         "limit",
         "loud",
         "parent",

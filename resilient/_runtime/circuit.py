@@ -165,12 +165,22 @@ class Circuit:
                 raise
         self.succeed(call, permit, bad=bad is not False)
 
-    def succeed(self, call: Call, permit: Permit | None, *, bad: bool = False) -> None:
-        """Settle `permit` as a success, or as a result that is a failure."""
+    def succeed(
+        self,
+        call: Call,
+        permit: Permit | None,
+        *,
+        bad: bool = False,
+        took: float | None = None,
+    ) -> None:
+        """Settle `permit` as a success, or as a result that is a failure.
+
+        `took` is how long it took, where that is not all the time since `permit` was given.
+        """
         if permit is None:
             return
         now = call.runtime.clock()
-        duration = now - permit.granted
+        duration = now - permit.granted if took is None else took
         if bad:
             self._count(call, permit, "failure", now, duration, Cause("unacceptable_result"))
         elif duration >= self.slow_call:

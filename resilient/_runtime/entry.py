@@ -35,7 +35,7 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
             return await run(call, args, kwargs)
         except BaseException as error:
             # What a circuit refuses is told once, when it opens: a refusal stays cheap.
-            if not call.loud and isinstance(error, Exception) and not _is_refusal(call, error):
+            if not call.loud and isinstance(error, Exception) and not is_refusal(call, error):
                 call.end(error)
             # A task keeps the error it ends with, and that keeps this frame.
             call.task = None
@@ -49,7 +49,8 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
     return guarded
 
 
-def _is_refusal(call: Call, error: Exception) -> bool:
+def is_refusal(call: Call, error: Exception) -> bool:
+    """Tell whether a circuit has refused the whole call."""
     return not call.attempt and isinstance(error, CircuitOpen)
 
 

@@ -57,6 +57,7 @@ class Ledger:
 
     # What `Call` looks up when it begins.
     attempt: int
+    items: int  # what a stream has given; nothing else has any
     plan: Plan
     resumed: float
     runtime: Runtime
@@ -97,9 +98,8 @@ class Ledger:
     memory_key: Hashable = None
     # Whether a middleware gave an answer of its own, so that no target did.
     by_middleware: bool = False
-    # Of a stream: the items it gave, those of them that came before the attempt
-    # at hand, and what was opened and not yet taken.
-    items: int = 0
+    # Of a stream: those of its items that came before the attempt at hand, and
+    # what was opened and not yet taken.
     items_before: int = 0
     opened: Opened | None = None
     # What the retry did; the budgets that this call was counted in.

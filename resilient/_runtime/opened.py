@@ -66,12 +66,27 @@ class Ends:
 
     def settle(
         self, verdict: Verdict, error: Exception | None = None, *, first: int | None = None
-    ) -> None:
-        """Tell the `first` so many, or all, how it ended; nobody hears it twice."""
-        for place, told in enumerate(self._told[:first]):
-            if told is not None:
+    ) -> Exception | None:
+        """Tell the `first` so many, or all, how it ended; nobody hears it twice.
+
+        A user's predicate may fail the call with its own error. That is what
+        those further outside hear then, and it is returned to be raised.
+        """
+        broken: Exception | None = None
+        try:
+            for place, told in enumerate(self._told[:first]):
+                if told is None:
+                    continue
                 self._told[place] = None
-                told(verdict, error)
+                try:
+                    told(verdict, error)
+                except Exception as failed:
+                    verdict, error = "failure", failed
+                    broken = failed
+        except BaseException:
+            self.settle("neutral")
+            raise
+        return broken
 
 
 class Opened:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient._runtime.call import Call, current
-from resilient._runtime.entry import leave, outcome_of
+from resilient._runtime.entry import is_refusal, leave, outcome_of
 from resilient._runtime.pause import check_cancelled
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ def stream_entry(
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = Call(plan)
+        call.items = 0
         if told is not None:
             call.loud = call.loud or True
         opened = await _opened(call, run, args, kwargs, for_outcome=told is not None)
-        source, item = opened.source, opened.first
+        source, item, loud = opened.source, opened.first, call.loud
         opened.first = None  # an item is kept no longer than the consumer has it
         thrown: BaseException | None = None
         try:
@@ -51,7 +52,7 @@ def stream_entry(
                 try:
                     sent = yield item
                 except BaseException as error:
-                    thrown = error
+                    thrown, sent = error, None
                 item = None  # nor is it kept while the next one is made
                 if thrown is not None:
                     item = await _throw(call, source, thrown)
@@ -59,8 +60,10 @@ def stream_entry(
                     continue
                 call.parent = current.get()
                 token = current.set(call)
-                detach = None if call.enter_item is None else call.enter_item()
+                detach = None
                 try:
+                    if loud and call.enter_item is not None:
+                        detach = call.enter_item()
                     item = await (source.__anext__() if sent is None else source.asend(sent))
                 finally:
                     if detach is not None:
@@ -70,8 +73,10 @@ def stream_entry(
                     except ValueError:
                         pass
         except StopAsyncIteration:
-            closed = isinstance(thrown, GeneratorExit)
-            _end(call, opened, "neutral" if closed else "success", thrown if closed else None)
+            if isinstance(thrown, GeneratorExit):  # the source took it for its end
+                _end(call, opened, "neutral", thrown)
+            else:
+                _end(call, opened, "success", None)
             if told is not None:
                 told(outcome_of(call, None))
         except BaseException as error:
@@ -102,7 +107,8 @@ async def _opened(
             await check_cancelled(call)  # as in `run_for_outcome`
         opened = await _through(call, run, args, kwargs)
     except BaseException as error:
-        if call.loud or isinstance(error, Exception):
+        # As in `entry`: what a circuit refuses is told where somebody listens.
+        if call.loud or (isinstance(error, Exception) and not is_refusal(call, error)):
             call.end(error)
         raise
     finally:
@@ -135,8 +141,10 @@ async def _throw(call: Call, source: Source, thrown: BaseException) -> Any:  # n
         return await source.athrow(thrown)
     call.parent = current.get()
     token = current.set(call)
-    detach = None if call.enter_item is None else call.enter_item()
+    detach = None
     try:
+        if call.enter_item is not None:
+            detach = call.enter_item()
         return await source.athrow(thrown)
     finally:
         if detach is not None:
@@ -163,8 +171,14 @@ def _end(call: Call, opened: Opened, verdict: Verdict, error: BaseException | No
     if call.loud and call.is_open:
         call.leave()
     failed = error if isinstance(error, Exception) else None
+    broken = opened.ends.settle(verdict, failed)
+    failed = broken or failed
     if failed is not None and call.plan.retries and call.is_open:
         call.retry_result = "not_retryable"  # what was delivered in part is not asked for again
-    opened.ends.settle(verdict, failed)
     if call.loud or failed is not None:
-        call.end(error)
+        call.end(broken or error)
+    if broken is not None:
+        try:
+            raise broken
+        finally:
+            del broken, failed, error  # its traceback holds this frame

@@ -211,7 +211,7 @@ class Restarting:
         call.cut(error)
         if call.loud:
             call.leave()
-        self._opened.ends.settle("failure", error)
+        error = self._opened.ends.settle("failure", error) or error
         walk.resume()
         try:
             if failed(call, chain, before, error, walk.end):
@@ -239,9 +239,16 @@ class Restarting:
 
     def _ended(self, verdict: Verdict, error: Exception | None) -> None:
         walk = self._walk
-        self._opened.ends.settle(verdict, error)
+        broken = self._opened.ends.settle(verdict, error)
+        if broken is not None:
+            verdict, error = "failure", broken
         _ended(walk.call, walk.chain, walk.index, verdict, error)
         walk.leave()
+        if broken is not None:
+            try:
+                raise broken
+            finally:
+                del broken, error  # its traceback holds this frame
 
 
 def _ended(

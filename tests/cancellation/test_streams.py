@@ -12,7 +12,16 @@ import anyio
 import pytest
 from opentelemetry import trace
 
-from resilient import FallbackManager, Target, fallback, retry, stack, timeout, value
+from resilient import (
+    FallbackManager,
+    Target,
+    circuit_breaker,
+    fallback,
+    retry,
+    stack,
+    timeout,
+    value,
+)
 from resilient._runtime.clock import now
 from resilient.testing import Ok, cancel_at_every_await
 from resilient.testing._record import TargetCall
@@ -126,7 +135,11 @@ def limits(log):
     streams = Streams(log)
     source = streams.source([9.0], [1.0, "a", 1.0, "b", 9.0])
     policies = stack(
-        timeout(60), retry(backoff=[1]), timeout(40, first_item=2, between_items=3), timeout(30)
+        timeout(60),
+        retry(backoff=[1]),
+        circuit_breaker("streams"),
+        timeout(40, first_item=2, between_items=3),
+        timeout(30),
     )
     return consumer(policies(source), streams)
 

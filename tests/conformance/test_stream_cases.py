@@ -8,7 +8,18 @@ from contextlib import aclosing, suppress
 import anyio
 import pytest
 
-from resilient import FallbackManager, Restarted, Target, fallback, retry, stack, timeout, value
+from resilient import (
+    FallbackManager,
+    Restarted,
+    Target,
+    circuit_breaker,
+    count_window,
+    fallback,
+    retry,
+    stack,
+    timeout,
+    value,
+)
 from resilient.events import AttemptEnded, AttemptStarted, CallEnded, RetryScheduled, StreamCut
 from resilient.testing import Log, virtual_time
 
@@ -143,6 +154,7 @@ STACK = stack(
     fallback(degrade=value("sorry")),
     timeout(60),
     retry(),
+    circuit_breaker("Z09", trip=count_window(2, min_calls=1)),
     timeout(30, first_item=5, between_items=5),
 )
 
@@ -187,6 +199,8 @@ def test_Z09_closed_early(backend):
         assert story == ["begins", "ends"]
         await stream.aclose()
 
+        assert circuit_breaker("Z09").snapshot().calls == 0
+
     virtual_time(main, backend=backend, check_leftovers=True)
     assert story == ["begins", "ends"]
     assert_neutral(log)
@@ -218,6 +232,8 @@ def test_Z09_cancelled_between_two_items(backend, delivery):
             with anyio.move_on_after(1) as scope:
                 await consumer()
             assert scope.cancelled_caught
+
+        assert circuit_breaker("Z09").snapshot().calls == 0
 
     virtual_time(main, backend=backend, check_leftovers=True)
     assert story == ["begins", "ends"]

@@ -36,7 +36,7 @@ BELOW = {
     "_core": {"errors"},
     "events": {"_core", "_publish"},
     "_runtime": {"_core", "errors"},
-    "typing": {"_core", "_runtime", "_permit", "_publish", "errors", "events"},
+    "typing": {"_core", "_runtime", "_items", "_permit", "_publish", "errors", "events"},
     # what the one wrapper is, and which callables there are
     "_guard": set(),
     "_kinds": {"_core"},
@@ -47,7 +47,7 @@ BELOW = {
     "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
     "_pipeline": BASE | {"_guard", "_policies"},
-    "_items": BASE,
+    "_items": {"_core", "_runtime"},
     # what users touch
     "_stack": PIPELINE,
     "_decorators": PIPELINE | {"_stack"},

@@ -14,13 +14,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient import fallback, retry, stack, timeout, value
+from resilient import circuit_breaker, fallback, retry, stack, timeout, value
 from resilient.events import AttemptEnded, CallEnded
 from resilient.testing import virtual_time
 
 POLICIES = {
     "retry": lambda: retry(backoff=[0]),
     "timeout": lambda: timeout(60, first_item=30, between_items=20),
+    "circuit_breaker": lambda: circuit_breaker("closing"),
     "fallback": lambda: fallback(degrade=value("degraded")),
     "restart": lambda: fallback(to=[lambda *_: None], midstream="restart"),
     "stack": lambda: stack(

@@ -18,6 +18,7 @@ from resilient import (
     Unacceptable,
     current_call,
     fallback,
+    last_good,
     manager_of,
     retry,
     stack,
@@ -584,6 +585,13 @@ def test_only_a_stream_has_a_middle(case):
     """`midstream=` for coroutine functions is a `TypeError`."""
     with pytest.raises(TypeError, match=r"\(midstream=\) is for streams"):
         NO_MIDDLE[case]()
+
+
+@pytest.mark.parametrize("make", [fallback, lambda **options: FallbackManager([words], **options)])
+def test_a_stream_is_no_answer_to_keep(make):
+    """`last_good()` around streams is a `TypeError` when it is put together."""
+    with pytest.raises(TypeError, match=r"last_good\(\)\) keeps an answer, and a stream is none"):
+        make(degrade=last_good())(words)
 
 
 def test_a_manager_gives_streams_or_answers(run):

@@ -20,9 +20,11 @@ import pytest
 from resilient import (
     FallbackManager,
     Target,
+    circuit_breaker,
     current_call,
     explain,
     fallback,
+    middleware,
     pipeline_of,
     retry,
     stack,
@@ -34,6 +36,7 @@ from resilient._guard import Guard
 
 POLICIES = {
     "retry": retry(backoff=[0]),
+    "circuit_breaker": circuit_breaker("numbers"),
     "timeout": timeout(9, first_item=3, between_items=3),
     "fallback": fallback(degrade=value("degraded")),
     "stack": stack(timeout(30), retry(backoff=[0]), timeout(3), name="numbers"),
@@ -240,6 +243,19 @@ def test_limits_of_items_are_for_streams(option, seconds):
             outside(ask)
     with pytest.raises(TypeError, match=message):
         FallbackManager([Target("ask", ask, policies=policy)])
+
+
+def test_a_middleware_is_for_calls():
+    """Around a stream it is a `TypeError` at decoration, that names both."""
+
+    @middleware
+    async def tag(call, proceed):
+        return await proceed()
+
+    message = "the middleware .*tag awaits what is inside, and numbers gives a stream"
+    for policy in (tag, stack(retry(), tag)):
+        with pytest.raises(TypeError, match=message):
+            policy(numbers)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

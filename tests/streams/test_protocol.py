@@ -17,15 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient import fallback, retry, stack, timeout, value
+from resilient import circuit_breaker, fallback, retry, stack, timeout, value
 from resilient.testing import virtual_time
 
 POLICIES = {
     "retry": retry(),
     "timeout": timeout(60, first_item=30, between_items=20),
+    "circuit_breaker": circuit_breaker("protocol", on=KeyError),
     "fallback": fallback(degrade=value("degraded"), on=KeyError),
     "restart": fallback(to=[lambda *_: None], midstream="restart", on=KeyError),
-    "stack": stack(timeout(60), retry(), timeout(between_items=20)),
+    "stack": stack(
+        timeout(60), retry(), circuit_breaker("stack", on=KeyError), timeout(between_items=20)
+    ),
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Any, assert_type
 
 from resilient import (
@@ -18,6 +20,7 @@ from resilient import (
     Pipeline,
     Rejected,
     ResilientError,
+    Restarted,
     RetryBudget,
     Skipped,
     Target,
@@ -59,6 +62,7 @@ from resilient.typing import (
     BreakerPermit,
     BreakerSnapshot,
     Call,
+    Items,
     Listener,
     Proceed,
     Seconds,
@@ -345,6 +349,122 @@ async def managers() -> None:
     assert_type((await mixed.run("u")).value, bytes)
     behind = await manager_of(stacked).run("u")
     assert_type(behind.fallback_used, bool)
+
+
+# streams
+
+
+@retry
+async def words(prompt: str, *, size: int = 1) -> AsyncGenerator[str, None]:
+    yield prompt * size
+
+
+@retry(attempts=2)
+@circuit_breaker("words")
+@timeout(30, first_item=5, between_items=2)
+async def numbers(prompt: str, *, size: int = 1) -> AsyncIterator[int]:
+    yield len(prompt) * size
+
+
+@timeout(between_items=timedelta(seconds=2))
+async def spoken(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@stack(timeout(first_item=5), retry())
+def opened(prompt: str) -> AsyncIterator[str]:
+    return spoken(prompt)
+
+
+@fallback(to=[spoken])
+@timeout(30)
+async def streamed(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(to=[numbers], midstream="restart", degrade=value(0))
+async def restarted(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(degrade=value("sorry"))
+async def sorry(prompt: str) -> AsyncGenerator[str, None]:
+    yield prompt
+
+
+async def other_words(number: int) -> AsyncIterator[str]:
+    yield str(number)
+
+
+@fallback(to=[other_words])  # E: mypy[arg-type] pyright[reportArgumentType]
+async def with_another_prompt(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(to=[replica])  # E: mypy[arg-type] pyright[reportArgumentType]
+async def mixed(url: str, *, size: int = 1) -> AsyncIterator[bytes]:
+    yield url.encode()
+
+
+class Speaker:
+    @retry
+    async def method(self, prompt: str) -> AsyncGenerator[str, None]:
+        yield prompt
+
+    @classmethod
+    @timeout(30, first_item=5)
+    async def of_the_class(cls, prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+    @retry
+    @classmethod
+    async def above_class(cls, prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+    @staticmethod
+    @retry
+    async def static(prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+
+@asynccontextmanager
+@retry(attempts=2)
+async def session(name: str) -> AsyncGenerator[bytes, None]:
+    yield name.encode()
+
+
+async def streams(speaker: Speaker) -> None:
+    assert_type(words("hi", size=2), AsyncGenerator[str, None])
+    assert_type([item async for item in numbers("hi", size=2)], list[int])
+    assert_type([item async for item in opened("hi")], list[str])
+    assert_type([item async for item in streamed("hi", size=2)], list[str])
+    async for item in restarted("hi"):
+        if isinstance(item, Restarted):
+            assert_type(item.from_target, str)
+            assert_type(item.to_target, str | None)
+            assert_type(item.items, int)
+        else:
+            assert_type(item, str | int)
+    assert_type([item async for item in sorry("hi")], list[str])
+    assert_type([item async for item in speaker.method("hi")], list[str])
+    assert_type([item async for item in Speaker.of_the_class("hi")], list[str])
+    assert_type([item async for item in Speaker.above_class("hi")], list[str])
+    assert_type([item async for item in Speaker.static("hi")], list[str])
+    async with session("name") as found:
+        assert_type(found, bytes)
+    async with aclosing(words("hi")) as stream:
+        assert_type(await anext(stream), str)
+    words(1)  # E: mypy[arg-type] pyright[reportArgumentType]
+
+    manager = FallbackManager([Target("a", words, timeout=8), Target("b", spoken)], deadline=60)
+    assert_type(manager, FallbackManager[str])
+    async with manager.stream("hi") as items:
+        assert_type(items, Items[str])
+        assert_type([item async for item in items], list[str])
+    assert_type(items.outcome, Outcome[None])
+    restarts = FallbackManager([words, spoken], midstream="restart")
+    async with restarts.stream("hi") as marked:
+        assert_type([item async for item in marked], list[str | Restarted])
 
 
 # what is around a call
