@@ -1,4 +1,4 @@
-"""The note's `CircuitBreaker`: asked before a call and told after it, without the note's defects."""
+"""The note's `CircuitBreaker`: asked before a call, told after it, without its defects."""
 
 from __future__ import annotations
 
