@@ -450,17 +450,27 @@ class TestKept:
         (said,) = [r.getMessage() for r in caplog.records if "keeps nothing" in r.getMessage()]
         assert said.endswith(": copying _thread.lock failed with TypeError")
 
-    def test_a_call_through_a_stack_has_nothing_to_keep_it_in(self, backend):
-        """`stack(...).call(fn)` makes a chain for each call: decorate to remember."""
+    def test_a_call_through_a_stack_keeps_it_where_the_function_lasts(self, backend):
+        """`stack(...).call(fn)` remembers for a function of a module, and not for a passing one."""
         policy = stack(fallback(degrade=last_good()))
-        service = Service("answer")
+        service = Service("answer", "another")
+
+        async def passing(service):
+            return await service()
 
         async def main():
-            await policy.call(service)
+            await policy.call(lasting, service)
+            await policy.call(passing, service)
             with pytest.raises(Down):
                 await policy.call(service)
+            return await policy.call(lasting, service)
 
-        virtual_time(main, backend=backend)
+        assert virtual_time(main, backend=backend) == "answer"
+
+
+async def lasting(service):
+    """Ask a service; this function is as old as its module."""
+    return await service()
 
 
 @dataclass
@@ -678,6 +688,20 @@ class TestConstruction:
             explain(manager)
         )
         assert manager.bound.seconds == 3
+
+    def test_nothing_is_kept_of_a_stream(self):
+        """Around an async generator function, or a chain of them, it is a `TypeError`."""
+
+        async def words():
+            yield "word"
+
+        for make in (
+            lambda: fallback(degrade=last_good())(words),
+            lambda: FallbackManager([words], degrade=last_good()),
+            lambda: standard("words", degrade=last_good())(words),
+        ):
+            with pytest.raises(TypeError, match=r"degrade=last_good\(\)\) keeps an answer"):
+                make()
 
     def test_anything_else_is_refused(self):
         """`degrade=` names both of its spellings, wherever it stands."""

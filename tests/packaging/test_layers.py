@@ -57,7 +57,7 @@ BELOW = {
     "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target", "_items"},
-    "note": {"_manager", "_target", "errors", "typing"},
+    "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
     "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},

@@ -54,6 +54,7 @@ from resilient import (
     value,
 )
 from resilient.events import Event, RetryScheduled
+from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import install, uninstall
 from resilient.testing import virtual_time
@@ -334,6 +335,13 @@ async def managers() -> None:
         assert_type(name, str)
         assert_type(health.failed, int)
     assert_type(explain(manager), str)
+
+    breaker = NoteBreaker(failure_threshold=5, timeout=60)
+    if breaker.can_call():
+        breaker.record_success()
+        breaker.record_failure(Busy())
+    assert_type(breaker.is_open, bool)
+    assert_type(breaker.failure_count, int)
 
     models = [ModelConfig("a", timeout=30, retry_count=2, priority=1)]
 
