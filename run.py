@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint` or `docs`.
+"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint`, `docs` or `api`.
 
 The first time it makes `.venv` beside this file and installs what the task
 needs; after that it only starts the task. Whatever follows the task's name is
@@ -55,6 +55,11 @@ TASKS = {
     ),
     "docs": Task(
         "run every example of the documentation", "test", (["-m", "pytest", "tests/docs"],)
+    ),
+    "api": Task(
+        "write public-api.txt anew, after a change of the public API that is meant",
+        "test",
+        (["tests/packaging/public_api.py"],),
     ),
 }
 

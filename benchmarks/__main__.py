@@ -22,6 +22,12 @@ async def main(rounds: int, chunk: int) -> None:
     recovering = contenders.recovering()
     hand = next(iter(recovering.values()))
     await _table("fails once, then answers", hand, recovering, rounds, max(1, chunk // 4))
+    refusing = contenders.refusing()
+    hand = next(iter(refusing.values()))
+    await _table("refused by an open circuit", hand, refusing, rounds, max(1, chunk // 4))
+    streaming = contenders.streaming()
+    bare = next(iter(streaming.values()))
+    await _table("a stream of 100 items", bare, streaming, rounds, max(1, chunk // 50))
 
 
 async def _table(

@@ -6,21 +6,27 @@ and trio; a span for every attempt.
 
 from __future__ import annotations
 
+from resilient._breaker import CircuitBreaker, breakers, circuit_breaker
 from resilient._core.backoff import constant, exponential, fibonacci, linear
 from resilient._core.conditions import not_a_bug
 from resilient._core.faults import Fault
-from resilient._core.outcome import Attempt, Outcome
+from resilient._core.outcome import Attempt, Outcome, Restarted
 from resilient._core.transient import transient, unsent
-from resilient._decorators import fallback, retry, standard, timeout
+from resilient._core.trips import any_of, consecutive, count_window, time_window
+from resilient._decorators import fallback, retry, timeout
 from resilient._manager import FallbackManager, manager_of
+from resilient._middleware import middleware
 from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget
 from resilient._runtime.call import current_call, remaining
 from resilient._stack import Pipeline, explain, pipeline_of, stack
+from resilient._standard import standard
 from resilient._target import Target
-from resilient._value import value
+from resilient._value import last_good, value
 from resilient.errors import (
     AllTargetsFailed,
+    CircuitIsolated,
+    CircuitOpen,
     PolicyOrderWarning,
     Rejected,
     ResilientError,
@@ -32,8 +38,16 @@ from resilient.telemetry import install
 
 __all__ = (
     "AllTargetsFailed",
+    "any_of",
     "Attempt",
+    "breakers",
+    "circuit_breaker",
+    "CircuitBreaker",
+    "CircuitIsolated",
+    "CircuitOpen",
+    "consecutive",
     "constant",
+    "count_window",
     "current_call",
     "explain",
     "exponential",
@@ -41,8 +55,10 @@ __all__ = (
     "FallbackManager",
     "Fault",
     "fibonacci",
+    "last_good",
     "linear",
     "manager_of",
+    "middleware",
     "not_a_bug",
     "Outcome",
     "Pipeline",
@@ -51,12 +67,14 @@ __all__ = (
     "Rejected",
     "remaining",
     "ResilientError",
+    "Restarted",
     "retry",
     "RetryBudget",
     "Skipped",
     "stack",
     "standard",
     "Target",
+    "time_window",
     "TimedOut",
     "timeout",
     "transient",

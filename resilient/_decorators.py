@@ -1,4 +1,4 @@
-"""What users write: `retry`, `timeout`, `fallback`, and `standard`, their good order.
+"""What users write: `retry`, `timeout` and `fallback`.
 
 Each returns a `Pipeline`: a decorator, and a part of a stack. Options are
 checked here, once; what a policy does stands in `_core`.
@@ -7,11 +7,11 @@ checked here, once; what a policy does stands in `_core`.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from resilient._core import options
 from resilient._core.backoff import backoff_of, exponential
-from resilient._core.chain_options import chain_policy, last_resort
+from resilient._core.chain_options import chain_policy
 from resilient._core.conditions import condition, result_condition
 from resilient._core.options import shown
 from resilient._core.retry import RetryPolicy
@@ -20,17 +20,21 @@ from resilient._kinds import function_or_none, functions_to_call
 from resilient._pipeline import bound_of_function
 from resilient._policies import Fallback, Retry, Timeout
 from resilient._runtime.budgets import RetryBudget
-from resilient._stack import FallbackPipeline, Pipeline, RetryPipeline, stack
+from resilient._stack import FallbackPipeline, Pipeline, RetryPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from resilient._core.backoff import Backoff
-    from resilient._core.fallback import Raises
+    from resilient._core.fallback import Midstream, Raises
     from resilient._core.faults import Classify
     from resilient._core.options import Seconds
+    from resilient._core.outcome import Restarted
     from resilient._runtime.chain import LastResort
+    from resilient._stack import StreamFallbackPipeline
     from resilient.typing import AsyncFunction, OnError, OnResult
+
+_NOT_GIVEN: Any = object()
 
 F = TypeVar("F", bound="AsyncFunction")
 P = ParamSpec("P")
@@ -126,7 +130,31 @@ def retry(
     return RetryPipeline(policies=(Retry(policy, budget),))
 
 
-def timeout(seconds: Seconds, /) -> Pipeline:
+@overload
+def timeout(
+    seconds: Seconds,
+    /,
+    *,
+    first_item: Seconds | None = None,
+    between_items: Seconds | None = None,
+) -> Pipeline: ...
+
+
+@overload
+def timeout(*, first_item: Seconds, between_items: Seconds | None = None) -> Pipeline: ...
+
+
+@overload
+def timeout(*, between_items: Seconds) -> Pipeline: ...
+
+
+def timeout(
+    seconds: Any = _NOT_GIVEN,
+    /,
+    *,
+    first_item: Seconds | None = None,
+    between_items: Seconds | None = None,
+) -> Pipeline:
     """Give what is inside at most `seconds`; then it is cancelled and `TimedOut` is raised.
 
     Outside of a retry it limits everything, waits included; inside, each
@@ -136,16 +164,43 @@ def timeout(seconds: Seconds, /) -> Pipeline:
     cancellation and returns late has its value returned. On asyncio it does
     what `asyncio.timeout` does, on trio what a cancel scope does.
 
+    On an async generator `seconds` is for all of it, to the last item, and the
+    time that its consumer takes counts as well. `first_item` limits the time
+    to the first item, `between_items` the time that the generator takes for
+    each further one; what its consumer does in between is not counted. With
+    one of these `seconds` may be left out; on a function that is no async
+    generator they are a `TypeError` at decoration.
+
     `None`, zero and negative numbers are a `ValueError` or `TypeError`: leave
     the policy out to have no limit.
 
     >>> @timeout(8)
     ... async def fetch(url: str) -> bytes: ...
+    >>> @timeout(30, first_item=5, between_items=2)
+    ... async def words(prompt: str):
+    ...     yield "so"
     """
+    if seconds is _NOT_GIVEN and first_item is None and between_items is None:
+        message = "timeout needs its seconds: write @timeout(8)"
+        raise TypeError(message)
     if callable(seconds):
         message = "timeout needs its seconds: write @timeout(8)"
         raise TypeError(message)
-    return Pipeline(policies=(Timeout(options.seconds(seconds, "timeout(seconds)")),))
+    total = inf if seconds is _NOT_GIVEN else options.seconds(seconds, "timeout(seconds)")
+    first = _item_limit(first_item, "timeout(first_item=)", total)
+    between = _item_limit(between_items, "timeout(between_items=)", total)
+    return Pipeline(policies=(Timeout(total, first, between),))
+
+
+def _item_limit(seconds: Seconds | None, option: str, total: float) -> float:
+    if seconds is None:
+        return inf
+    found = options.seconds(seconds, option)
+    if found >= total:
+        raise ValueError(
+            f"{option} must be less than the {total:.6g} s for the whole stream, not {found:.6g}"
+        )
+    return found
 
 
 @overload
@@ -164,6 +219,34 @@ def fallback(
 @overload
 def fallback(
     *,
+    to: Sequence[Callable[P, AsyncIterator[R]]],
+    degrade: LastResort | None = None,
+    on: OnError | None = None,
+    on_result: OnResult | None = None,
+    routes: Mapping[type[Exception], Sequence[str]] | None = None,
+    switch_after: Seconds = 3,
+    raises: Raises = "group",
+    midstream: Literal["error"] = "error",
+) -> StreamFallbackPipeline[P, R]: ...
+
+
+@overload
+def fallback(
+    *,
+    to: Sequence[Callable[P, AsyncIterator[R]]],
+    degrade: LastResort | None = None,
+    on: OnError | None = None,
+    on_result: OnResult | None = None,
+    routes: Mapping[type[Exception], Sequence[str]] | None = None,
+    switch_after: Seconds = 3,
+    raises: Raises = "group",
+    midstream: Literal["restart"],
+) -> StreamFallbackPipeline[P, R | Restarted]: ...
+
+
+@overload
+def fallback(
+    *,
     degrade: LastResort,
     on: OnError | None = None,
     on_result: OnResult | None = None,
@@ -172,19 +255,20 @@ def fallback(
 
 def fallback(
     *targets: Any,
-    to: Sequence[Callable[..., Awaitable[Any]]] = (),
+    to: Sequence[Callable[..., Any]] = (),
     degrade: LastResort | None = None,
     on: OnError | None = None,
     on_result: OnResult | None = None,
     routes: Mapping[type[Exception], Sequence[str]] | None = None,
     switch_after: Seconds = 3,
     raises: Raises = "group",
+    midstream: Midstream = "error",
 ) -> Any:
     """Ask the functions of `to` in order when what is inside fails, at last `degrade`.
 
     The functions of `to` have the signature of the decorated one and get its
-    arguments; their own policies stay around them. `degrade` is `value(...)`:
-    the answer when nobody answered. `on` says which errors move on: by
+    arguments; their own policies stay around them. `degrade` is `value(...)` or
+    `last_good(...)`: the answer when nobody answered. `on` says which errors move on: by
     default every `Exception`; `on=not_a_bug` is strict. `on_result` is a
     predicate that makes a returned value a failure. `routes` sends a class of
     error to the named targets, or to none. While another target is free, a
@@ -193,6 +277,12 @@ def fallback(
     If one target failed, and the others were not asked because of that very
     failure, its error is raised as it is; otherwise `AllTargetsFailed` holds
     every error in order. `raises="first"` or `"last"` picks one of them.
+
+    Async generator functions fall back to async generator functions, until
+    the first item; `on_result` judges that item. What fails later is an error,
+    or with `midstream="restart"` the next one of `to` is asked, and a
+    `Restarted` marker is yielded before its items: those before it are void.
+    To mix the two kinds is a `TypeError` at decoration.
 
     >>> async def small(question: str) -> str:
     ...     return "no idea"
@@ -212,6 +302,7 @@ def fallback(
         switch_after=switch_after,
         degrade=degrade,
         raises=raises,
+        midstream=midstream,
     )
     if not others and degrade is None:
         message = "fallback() needs to= or degrade=: without either nobody answers"
@@ -221,53 +312,6 @@ def fallback(
         policies=(Fallback(others, policy, bounds),)
     )
     return made
-
-
-_ATTEMPT: Final = float(10)
-"""The default limit of an attempt in seconds; its identity tells that nobody gave one."""
-
-
-def standard(
-    name: str,
-    /,
-    *,
-    attempts: int = 3,
-    timeout: Seconds | None = 30,
-    attempt_timeout: Seconds | None = _ATTEMPT,
-    to: Sequence[Callable[..., Awaitable[Any]]] = (),
-    degrade: LastResort | None = None,
-) -> Pipeline:
-    """Return the good order of a stack: fallback, total timeout, retry, attempt timeout.
-
-    `timeout` limits everything, `attempt_timeout` each attempt (10 s; where
-    that is not shorter than `timeout` and was not given, there is none; `None`
-    leaves a limit out). `to` and `degrade` are those of `fallback`.
-
-    >>> print(explain(standard("prices", attempts=4)))
-    prices: 3 policies, outermost first
-      timeout           30 s for everything inside
-      retry             4 attempts on transient errors; full jitter 0.1 s .. 20 s
-      timeout           10 s per attempt
-      bound             at most 4 calls and 30 s
-    """
-    parts: list[Pipeline] = []
-    options.whole(attempts, "standard(attempts=)")
-    others = functions_to_call(to, "standard(to=)")
-    if others or degrade is not None:
-        last_resort(degrade, "standard(degrade=)")
-        parts.append(fallback(to=others, degrade=cast("Any", degrade)))
-    if timeout is not None:
-        parts.append(_timeout(timeout, "standard(timeout=)"))
-        if attempt_timeout is _ATTEMPT and options.seconds(timeout, "timeout") <= _ATTEMPT:
-            attempt_timeout = None
-    parts.append(retry(attempts=attempts))
-    if attempt_timeout is not None:
-        parts.append(_timeout(attempt_timeout, "standard(attempt_timeout=)"))
-    return stack(*parts, name=options.text(name, "standard(name)"))
-
-
-def _timeout(seconds: Seconds, option: str) -> Pipeline:
-    return Pipeline(policies=(Timeout(options.seconds(seconds, option)),))
 
 
 def _bare(policy: Callable[..., Any], fn: Any) -> Any:  # noqa: ANN401

@@ -1,45 +1,72 @@
 """Which kind of callable a thing is: decided once, at decoration.
 
-A policy awaits, so what it guards must give something to await. Whether it
-does is read from the code object where there is one, else from the return
-annotation; nothing is called to find out.
+A policy awaits, so what it guards must give something to await, or to iterate
+over with `async for`: a *stream*. Which of the two is read from the code object
+where there is one, else from the return annotation; nothing is called to find
+out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal, get_origin
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from resilient._core.chain_options import listed
 from resilient._core.functions import name_of, refuse_async
 from resilient._core.options import shown
 
-Kind = Literal["coroutine", "awaitable"]
-"""A coroutine function, or a callable whose result is checked before it is awaited."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Kind = Literal["coroutine", "awaitable", "stream"]
+"""A coroutine function, a callable whose result is checked before it is awaited, or a stream."""
 
 
 def kind_to_decorate(fn: Any) -> Kind:  # noqa: ANN401 - anything can stand under a decorator
     """Return the kind of `fn`; a `TypeError` names the ways out where there is none."""
-    _refuse_streams(fn)
-    if is_coroutine_function(fn):
-        return "coroutine"
-    promised = _promised(fn) if callable(fn) and not inspect.isclass(fn) else None
-    if promised is AsyncIterator:
-        raise TypeError(_no_streams(fn))
-    if promised is None:
+    kind = _kind(fn) if callable(fn) and not inspect.isclass(fn) else None
+    if kind is None:
         raise TypeError(_cannot_guard(fn))
-    return "awaitable"
+    return kind
 
 
 def kind_to_call(fn: Any, option: str) -> Kind:  # noqa: ANN401
     """Return the kind of a callable that was given as such: its result will be checked."""
     if not callable(fn):
         raise TypeError(f"{option} takes an async function, not {describe(fn)}")
-    _refuse_streams(fn)
-    return "coroutine" if is_coroutine_function(fn) else "awaitable"
+    return _kind(fn) or "awaitable"
+
+
+def kind_to_await(fn: Any, option: str) -> None:  # noqa: ANN401
+    """Refuse what gives a stream where its result will be awaited."""
+    if kind_to_call(fn, option) == "stream":
+        raise TypeError(
+            f"{option} awaits its function, and {name_of(fn)} gives a stream:"
+            " decorate it, and iterate over what that gives"
+        )
+
+
+def is_stream(fn: Any) -> bool:  # noqa: ANN401
+    """Tell whether calling `fn` gives an async iterator."""
+    return _kind(fn) == "stream"
+
+
+def check_alike(fns: Iterable[Any], option: str, *, streams: bool) -> None:
+    """Refuse a chain of which some give streams and some are awaited."""
+    for fn in fns:
+        # Of a plain callable that promises nothing nobody knows; its result is checked.
+        if _kind(fn) not in ({"stream", None} if streams else {"coroutine", "awaitable", None}):
+            gives, others = ("no stream", "do") if streams else ("a stream", "do not")
+            raise TypeError(f"{option}: {name_of(fn)} gives {gives}, and the others {others}")
+
+
+def returns_stream(fn: Any) -> bool:  # noqa: ANN401
+    """Tell whether awaiting `fn` gives an async iterator, as far as it says so."""
+    return is_coroutine_function(fn) and _promised(fn) is AsyncIterator
 
 
 def functions_to_call(to: Any, option: str) -> tuple[Callable[..., Any], ...]:  # noqa: ANN401
@@ -97,16 +124,27 @@ def _has(test: Callable[[Any], bool], fn: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _refuse_streams(fn: Any) -> None:  # noqa: ANN401
+def _kind(fn: Any) -> Kind | None:  # noqa: ANN401
+    """Return the kind of a callable, `None` where nothing says it."""
+    if is_coroutine_function(fn):
+        return "coroutine"
     if _has(inspect.isasyncgenfunction, fn):
-        raise TypeError(_no_streams(fn))
+        return "stream"
+    if _makes_context_manager(fn):
+        raise TypeError(
+            f"{name_of(fn)} makes a context manager: put the policy below @asynccontextmanager"
+        )
+    promised = _promised(fn)
+    if promised is None:
+        return None
+    return "stream" if promised is AsyncIterator else "awaitable"
 
 
-def _no_streams(fn: Any) -> str:  # noqa: ANN401
-    return (
-        f"{name_of(fn)} gives a stream: async generators are not guarded yet;"
-        " guard the coroutine function that opens the stream"
-    )
+def _makes_context_manager(fn: Any) -> bool:  # noqa: ANN401
+    """Tell a product of `contextlib`: it has the annotation of the generator that it wraps."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__globals__", None) is vars(contextlib)
 
 
 def _cannot_guard(fn: Any) -> str:  # noqa: ANN401
@@ -116,12 +154,12 @@ def _cannot_guard(fn: Any) -> str:  # noqa: ANN401
         return f"cannot guard {describe(fn)}: decorate its async methods"
     return (
         f"cannot guard {describe(fn)}: a policy has to await it."
-        " Make it `async def`, or annotate that it returns an Awaitable"
+        " Make it `async def`, or annotate that it returns an Awaitable or an AsyncIterator"
     )
 
 
 def _promised(fn: Any) -> Any:  # noqa: ANN401
-    """Return what the annotation promises: `Awaitable`, `AsyncIterator` or `None`."""
+    """Return what the annotation promises: `Awaitable`, `AsyncIterator` (a stream) or `None`."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if not inspect.isroutine(fn):
@@ -130,6 +168,8 @@ def _promised(fn: Any) -> Any:  # noqa: ANN401
     if isinstance(told, str):
         told = _resolved(fn, told)
     origin = get_origin(told) or told
+    if origin is AsyncIterable:
+        return AsyncIterator
     if not inspect.isclass(origin):
         return None
     return next((kind for kind in (Awaitable, AsyncIterator) if issubclass(origin, kind)), None)
@@ -145,6 +185,7 @@ def _resolved(fn: Any, text: str) -> Any:  # noqa: ANN401
 
 _KNOWN = {
     "AsyncGenerator": AsyncIterator,
+    "AsyncIterable": AsyncIterator,
     "AsyncIterator": AsyncIterator,
     "Awaitable": Awaitable,
     "Coroutine": Awaitable,

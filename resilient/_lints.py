@@ -6,20 +6,22 @@ completes the pair is the one that warns, once.
 
 from __future__ import annotations
 
-import inspect
-import os
 import warnings
+from itertools import combinations
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resilient._breaker_part import CircuitBreakerPart
+from resilient._place import users_level
 from resilient._policies import Retry, Timeout
 from resilient.errors import PolicyOrderWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from resilient._policies import Policy
+
+    Scopes = Mapping[str, str]
 
 
 def lint(name: str, outside: Sequence[Policy], inside: Sequence[Policy]) -> None:
@@ -27,7 +29,27 @@ def lint(name: str, outside: Sequence[Policy], inside: Sequence[Policy]) -> None
     for outer in outside:
         for inner in inside:
             for message in _pair(outer, inner):
-                warnings.warn(f"{name}: {message}", PolicyOrderWarning, stacklevel=_users_line())
+                warnings.warn(f"{name}: {message}", PolicyOrderWarning, stacklevel=users_level())
+
+
+def lint_targets(name: str, targets: Sequence[tuple[str, Scopes, Sequence[Policy]]]) -> None:
+    """Warn of targets that share a circuit breaker and nothing that they depend on."""
+    for (one, its, policies), (other, others, more) in combinations(targets, 2):
+        shared = _breakers(policies) & _breakers(more)
+        if shared and its and others and not its.items() & others.items():
+            breaker = min(shared)
+            warnings.warn(
+                f'{name}: {one} and {other} share the circuit breaker "{breaker}" and none of'
+                " their scopes: when one is down both are refused;"
+                " give each a breaker of its own, or a key",
+                PolicyOrderWarning,
+                stacklevel=users_level(),
+            )
+
+
+def _breakers(policies: Sequence[Policy]) -> set[str]:
+    parts = [policy for policy in policies if isinstance(policy, CircuitBreakerPart)]
+    return {part.name for part in parts if part.name is not None and not part.is_keyed}
 
 
 def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
@@ -36,11 +58,29 @@ def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
             f"retry around retry multiplies: {_times(outer)} x {_times(inner)}"
             f" = {_number(outer.times * inner.times)} calls; keep one of them, or share a budget"
         )
-    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds:
+    if (
+        isinstance(outer, Timeout)
+        and isinstance(inner, Timeout)
+        and inf > inner.seconds >= outer.seconds
+    ):
         yield (
             f"the inner timeout of {inner.seconds:.6g} s never expires inside one of"
             f" {outer.seconds:.6g} s; make the inner one shorter"
         )
+    if isinstance(outer, CircuitBreakerPart) and isinstance(inner, Retry):
+        yield (
+            "a circuit breaker around a retry counts calls, not attempts: up to"
+            f" {_times(inner)} attempts are one failure, and it cannot stop them in between;"
+            " put the breaker inside the retry"
+        )
+    if isinstance(outer, CircuitBreakerPart) and isinstance(inner, Timeout):
+        window = outer.window
+        if window is not None and window < 2 * inner.seconds:
+            yield (
+                f"the circuit breaker looks back {window:.6g} s and an attempt may take"
+                f" {inner.seconds:.6g} s: it has forgotten the first timeout when it sees the"
+                f" second; make the window at least {2 * inner.seconds:.6g} s"
+            )
     if isinstance(outer, Retry) and inner.kind == "fallback":
         yield (
             "fallback inside retry hides the failures from it, so nothing is tried again;"
@@ -54,16 +94,3 @@ def _times(retry: Retry) -> str:
 
 def _number(value: float) -> str:
     return "unlimited" if value == inf else f"{value:.0f}"
-
-
-_HERE = f"{Path(__file__).parent}{os.sep}"
-
-
-def _users_line() -> int:
-    """Return the `stacklevel` of the line that decorates: the first frame that is not ours."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-        level += 1
-    # The caller gives the warning, so its own frame is level 1 and this one no level.
-    return level

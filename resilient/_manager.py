@@ -12,7 +12,7 @@ from __future__ import annotations
 import types
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from resilient._core import options
 from resilient._core.bound import Bound
@@ -20,25 +20,29 @@ from resilient._core.chain_options import chain_policy, check_routes, listed
 from resilient._core.fallback import TargetSpec
 from resilient._core.functions import name_of
 from resilient._guard import inside
-from resilient._kinds import kind_to_call
+from resilient._items import Items
+from resilient._kinds import check_alike, is_stream, kind_to_await, kind_to_call
+from resilient._lints import lint_targets
 from resilient._pipeline import Compiled, build, row
-from resilient._policies import Place, Targets, chain_bound, unique
+from resilient._policies import Place, Targets, chain_bound, check_streams, unique
 from resilient._runtime.attempt import NamedLayer
 from resilient._runtime.chain import Chain, LastResort, TargetHealth
 from resilient._runtime.clock import now
 from resilient._runtime.entry import run_for_outcome
 from resilient._runtime.fallback import fallback_layer
 from resilient._runtime.plan import Plan
+from resilient._runtime.stream_fallback import stream_fallback_layer
 from resilient._stack import explain, listeners_of, pipeline_of
 from resilient._target import Target
 from resilient.errors import AllTargetsFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from resilient._core.fallback import Raises
+    from resilient._core.fallback import Midstream, Raises
     from resilient._core.options import Seconds
-    from resilient._core.outcome import Outcome
+    from resilient._core.outcome import Outcome, Restarted
+    from resilient._policies import Policy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
     from resilient.typing import OnError, OnResult
@@ -60,9 +64,11 @@ class FallbackManager(Generic[R]):
     is free, no wait above `switch_after` seconds is taken: the target rests
     until the server's hint and the next one is asked. `trip_for` is how long a
     scope is left alone after a fault that trips it (30 s: a key or an account
-    is not mended sooner). `degrade` is `value(...)`. `raises` says what
-    surfaces when all failed: the `"group"`, or the `"first"` or `"last"`
-    error. `group` is the class of the group. `name` is used by spans and logs.
+    is not mended sooner). `midstream="restart"` goes on with the next target
+    when a stream fails after its first item. `degrade` is `value(...)` or
+    `last_good(...)`. `raises` says what surfaces when all failed: the
+    `"group"`, or the `"first"` or `"last"` error. `group` is the class of the
+    group. `name` is used by spans and logs.
 
     >>> async def local(question: str) -> str:
     ...     return "42"
@@ -71,9 +77,12 @@ class FallbackManager(Generic[R]):
     (Target('local', local),)
     """
 
+    @overload
     def __init__(
         self,
-        targets: Sequence[Target[R] | Callable[..., Awaitable[R]]],
+        targets: Sequence[
+            Target[R] | Callable[..., Awaitable[R]] | Callable[..., AsyncIterator[R]]
+        ],
         /,
         *,
         deadline: Seconds | None = None,
@@ -85,6 +94,48 @@ class FallbackManager(Generic[R]):
         trip_for: Seconds = 30,
         degrade: LastResort | None = None,
         raises: Raises = "group",
+        midstream: Literal["error"] = "error",
+        name: str = "manager",
+        listeners: Sequence[Listener] = (),
+        group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: FallbackManager[T | Restarted],
+        targets: Sequence[Target[T] | Callable[..., AsyncIterator[T]]],
+        /,
+        *,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        degrade: LastResort | None = None,
+        raises: Raises = "group",
+        midstream: Literal["restart"],
+        name: str = "manager",
+        listeners: Sequence[Listener] = (),
+        group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        targets: Sequence[Any],
+        /,
+        *,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        degrade: LastResort | None = None,
+        raises: Raises = "group",
+        midstream: Midstream = "error",
         name: str = "manager",
         listeners: Sequence[Listener] = (),
         group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
@@ -99,11 +150,13 @@ class FallbackManager(Generic[R]):
             switch_after=switch_after,
             degrade=degrade,
             raises=raises,
+            midstream=midstream,
             deadline=deadline,
             reserve=reserve,
             trip_for=trip_for,
         )
         check_routes(policy.routes, [target.name for target in self.targets], "FallbackManager")
+        lint_targets(self.name, [(t.name, t.scopes, _policies_of(t)) for t in self.targets])
         told = listeners_of(listeners, "FallbackManager(listeners=)")
         if not callable(group):
             message = f"FallbackManager(group=) takes a class of group, not {options.shown(group)}"
@@ -113,7 +166,9 @@ class FallbackManager(Generic[R]):
             [target.classify for target in self.targets],
             group,
         )
-        self._compiled = _compile(self.name, self.targets, self._chain, told)
+        self._streams = _streams(self.targets)
+        check_streams(policy, "FallbackManager", streams=self._streams)
+        self._compiled = _compile(self.name, self.targets, self._chain, told, streams=self._streams)
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[R]:
         """Ask the targets with these arguments; return the answer and how it came about.
@@ -124,13 +179,43 @@ class FallbackManager(Generic[R]):
         if self.targets[0].call is None:
             message = f"the targets of {self.name} have no callable: use run_with(call, ...)"
             raise TypeError(message)
+        self._refuse_stream(streams=False)
         return await run_for_outcome(self._compiled.plan, self._compiled.run, args, kwargs)
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> Items[R]:
+        """Ask targets that are async generator functions; give the items of one that answers.
+
+        >>> async def words(question: str):
+        ...     yield "forty"
+        ...     yield "two"
+        >>> async def main():
+        ...     async with FallbackManager([words]).stream("why?") as items:
+        ...         async for item in items:
+        ...             print(item)
+        ...     print(items.outcome.target)
+        >>> anyio.run(main)
+        forty
+        two
+        words
+
+        Until the first item it falls back as `run` does, and what fails later
+        is an error. With `midstream="restart"` the next target is asked then,
+        too: a `Restarted` says that the items before it are void.
+        """
+        self._refuse_stream(streams=True)
+        return Items(self._compiled.plan, self._compiled.run, args, kwargs)
+
+    def _refuse_stream(self, *, streams: bool) -> None:
+        if self._streams != streams:
+            told = "give streams: use stream(...)" if self._streams else "give no streams"
+            message = f"the targets of {self.name} {told}"
+            raise TypeError(message)
 
     async def run_with(
         self, call: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
     ) -> Outcome[T]:
         """Ask by `call(target.name, *args, **kwargs)`, for targets that are only names."""
-        kind_to_call(call, "run_with(call)")
+        kind_to_await(call, "run_with(call)")
         if self.targets[0].call is not None:
             message = f"the targets of {self.name} have callables of their own: use run(...)"
             raise TypeError(message)
@@ -181,6 +266,8 @@ class FallbackManager(Generic[R]):
         policy = self._chain.policy
         if policy.degrade is not None:
             lines.append(row("at last", policy.degrade.describe()))
+        if policy.midstream == "restart":
+            lines.append(row("midstream", "restarts with the next target"))
         if policy.deadline < inf:
             lines.append(row("deadline", f"{policy.deadline:.6g} s for the whole chain"))
         lines.append(row("bound", str(self.bound)))
@@ -200,14 +287,20 @@ class _FunctionManager(FallbackManager[Any]):
         self._chain = chain
         self._compiled = compiled
         self._fn = fn
+        self._streams = is_stream(fn)
         # What is bound is an argument like any other.
         self._bound = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[Any]:
         """Call the function; return its answer and how it came about."""
+        self._refuse_stream(streams=False)
         return await run_for_outcome(
             self._compiled.plan, self._compiled.run, (*self._bound, *args), kwargs
         )
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> Items[Any]:
+        """Call the function; give the items of the target that answers."""
+        return super().stream(*self._bound, *args, **kwargs)
 
     async def run_with(
         self,
@@ -248,6 +341,13 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
 
 
+def _policies_of(target: Target[Any]) -> tuple[Policy, ...]:
+    """Return its policies, those of a guarded callable included."""
+    found = inside(target.call)
+    guarded: tuple[Policy, ...] = () if found is None else found.pipeline.policies
+    return target.policies.policies + guarded
+
+
 def _spec(target: Target[Any]) -> TargetSpec:
     return TargetSpec(
         name=target.name,
@@ -257,8 +357,21 @@ def _spec(target: Target[Any]) -> TargetSpec:
     )
 
 
+def _streams(targets: Sequence[Target[Any]]) -> bool:
+    """Tell whether the targets give streams: all do, or none."""
+    calls = [target.call for target in targets if target.call is not None]
+    streams = any(map(is_stream, calls))
+    check_alike(calls, "FallbackManager(targets)", streams=streams)
+    return streams
+
+
 def _compile(
-    name: str, targets: Sequence[Target[Any]], chain: Chain, listeners: tuple[Listener, ...]
+    name: str,
+    targets: Sequence[Target[Any]],
+    chain: Chain,
+    listeners: tuple[Listener, ...],
+    *,
+    streams: bool,
 ) -> Compiled:
     known = Targets()
     runs: list[Layer] = []
@@ -271,10 +384,15 @@ def _compile(
             chain=chain,
             index=index,
             classify=target.classify,
+            fn=target.call,
+            stream=streams,
         )
         runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
     chain.settle(chain.policy.targets, places)
-    run = fallback_layer(chain, runs)
+    if streams:
+        run = stream_fallback_layer(chain, runs)
+    else:
+        run = fallback_layer(chain, runs, named=targets[0].call is None)
     plan = Plan(
         name=name,
         function=name,
@@ -284,6 +402,7 @@ def _compile(
         describes=tuple(known.describes),
         single=tuple(known.single),
         retries=any(policy.kind == "retry" for t in targets for policy in t.policies.policies),
+        stream=streams,
     )
     return Compiled(plan, run, run, (chain,))
 

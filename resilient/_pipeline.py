@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.bound import Bound
 from resilient._core.functions import name_of
 from resilient._guard import guard_in, inside
-from resilient._policies import Fallback, Place, Targets, as_layer, bound_of
+from resilient._kinds import is_stream, returns_stream
+from resilient._policies import Fallback, Place, Targets, as_layer, bound_of, repeats
 from resilient._runtime.entry import entry
 from resilient._runtime.plan import Plan
+from resilient._runtime.stream import stream_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,9 +56,10 @@ class Composition:
     def compile(self, fn: Callable[..., Any]) -> Compiled:
         """Compile the call of `fn` through these policies."""
         targets = Targets()
-        run = build(self.policies, fn, targets, Place(), name_of(fn))
-        plan = plan_of(self, fn, targets, self.name or name_of(fn))
-        call = entry(plan, run)
+        stream = is_stream(fn)
+        run = build(self.policies, fn, targets, Place(fn=fn, stream=stream), name_of(fn))
+        plan = plan_of(self, fn, targets, self.name or name_of(fn), stream=stream)
+        call = stream_entry(plan, run) if stream else entry(plan, run)
         _look_like(call, fn)
         return Compiled(plan, run, call, tuple(targets.chains))
 
@@ -73,9 +76,9 @@ def build(
     def around(index: int) -> Callable[[Place], Layer]:
         def compile_at(here: Place) -> Layer:
             if index == len(policies):
-                single = not any(policy.kind == "retry" for policy in policies)
+                single = not any(repeats(policy) for policy in policies)
                 targets.add(name, fn, single=single)
-                return as_layer(fn)
+                return as_layer(fn, stream=here.stream)
             return policies[index].layer(here, targets, policies[index + 1 :], around(index + 1))
 
         return compile_at
@@ -84,19 +87,20 @@ def build(
 
 
 def plan_of(
-    composition: Composition, fn: Callable[..., Any] | None, targets: Targets, name: str
+    composition: Composition, fn: Callable[..., Any], targets: Targets, name: str, *, stream: bool
 ) -> Plan:
     """Gather what all calls have in common."""
     kinds = tuple(policy.kind for policy in composition.policies)
     return Plan(
         name=name,
-        function=name if fn is None else f"{getattr(fn, '__module__', '')}.{name_of(fn)}",
+        function=f"{getattr(fn, '__module__', '')}.{name_of(fn)}",
         policies=kinds,
         targets=tuple(targets.names),
         listeners=composition.listeners,
         describes=tuple(targets.describes),
         single=tuple(targets.single),
         retries="retry" in kinds,
+        stream=stream,
     )
 
 
@@ -113,6 +117,10 @@ def explain_guarded(fn: Any, composition: Composition, name: str) -> str:  # noq
     lines = [f"{name}: {number}, outermost first"]
     for place, policy in enumerate(policies):
         lines.append(row(policy.kind, policy.explain(policies[place + 1 :])))
+    if fn is not None and is_stream(fn):
+        lines.append(row("stream", "guarded until its first item; after it nothing is replayed"))
+    elif fn is not None and returns_stream(fn):
+        lines.append(row("stream", "guarded until it is returned, and no longer"))
     nested = _guarded_inside(fn)
     if nested is not None:
         lines.append(row("then", f"{nested}, which is guarded itself"))

@@ -16,20 +16,26 @@ from resilient._core.chain_options import check_routes
 from resilient._core.conditions import may_wait, with_classify
 from resilient._core.fallback import FallbackPolicy, TargetSpec
 from resilient._core.functions import name_of
-from resilient._kinds import makes_coroutines
+from resilient._core.last_good import LastGood
+from resilient._kinds import check_alike, makes_coroutines
 from resilient._runtime.attempt import NamedLayer, target_layer
 from resilient._runtime.chain import Chain
 from resilient._runtime.fallback import fallback_layer
+from resilient._runtime.middleware import middleware_layer
+from resilient._runtime.opened import FirstItem, opening_layer
 from resilient._runtime.retry import Retrying, retry_layer
+from resilient._runtime.stream_fallback import stream_fallback_layer
+from resilient._runtime.stream_timeout import stream_timeout_layer
 from resilient._runtime.timeout import timeout_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from resilient._core.faults import Classify
     from resilient._core.retry import RetryPolicy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.budgets import RetryBudget
+    from resilient._runtime.retry import Judge
     from resilient.errors import Limit
 
     Compile = Callable[["Place"], Layer]
@@ -48,6 +54,10 @@ class Place:
     chain: Chain | None = None
     index: int = 0
     classify: Classify | None = None
+    fn: Callable[..., Any] | None = None
+    """The function that all of it is around."""
+    stream: bool = False
+    """Whether what is inside opens a stream: then it gives an `Opened`."""
 
 
 @dataclass(slots=True)
@@ -140,20 +150,37 @@ class Retry:
         retrying = Retrying(
             policy, self.budget, chain=place.chain, index=place.index, leaves=place.leaves
         )
-        return retry_layer(retrying, inner(place))
+        judge: Judge | None = policy.on_result
+        if judge is not None and place.stream:
+            judge = FirstItem(judge)
+        return retry_layer(retrying, inner(place), judge)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """`timeout` as a part of a pipeline."""
+    """`timeout` as a part of a pipeline; `inf` where there is no such limit."""
 
     seconds: float
+    first_item: float = inf
+    between_items: float = inf
     kind: str = field(default="timeout", init=False)
+
+    @property
+    def of_streams(self) -> bool:
+        """Whether it has a limit that only a stream can reach."""
+        return min(self.first_item, self.between_items) < inf
 
     def explain(self, inside: Sequence[Policy]) -> str:
         """Say how long, and for what."""
-        scope = "for everything inside" if _repeats(inside) else "per attempt"
-        return f"{self.seconds:.6g} s {scope}"
+        if not self.of_streams:
+            scope = "for everything inside" if _repeats(inside) else "per attempt"
+            return f"{self.seconds:.6g} s {scope}"
+        limits = (
+            (self.seconds, "for the whole stream"),
+            (self.first_item, "to the first item"),
+            (self.between_items, "between items"),
+        )
+        return ", ".join(f"{seconds:.6g} s {what}" for seconds, what in limits if seconds < inf)
 
     def bound(self, inner: Bound) -> Bound:
         """Cap the seconds."""
@@ -163,9 +190,19 @@ class Timeout:
         self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
     ) -> Layer:
         """Compile the scope around `inner`."""
-        del targets
         limit: Limit = "total" if _repeats(inside) else "attempt"
-        return timeout_layer(self.seconds, limit, inner(place))
+        run = inner(place)
+        if place.stream:
+            return stream_timeout_layer(
+                self.seconds, limit, self.first_item, self.between_items, run
+            )
+        if self.of_streams:
+            option = "first_item" if self.first_item < inf else "between_items"
+            raise TypeError(
+                f"timeout({option}=) is a limit of a stream,"
+                f" and {targets.names[-1]} is no async generator function"
+            )
+        return timeout_layer(self.seconds, limit, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +221,8 @@ class Fallback:
         names = [name_of(fn) for fn in self.to]
         if self.policy.degrade is not None:
             names.append(self.policy.degrade.describe())
-        return ", then ".join(names)
+        restarts = "; restarts after the first item, too"
+        return ", then ".join(names) + restarts * (self.policy.midstream == "restart")
 
     def bound(self, inner: Bound) -> Bound:
         """Add up over the targets."""
@@ -196,20 +234,22 @@ class Fallback:
         self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
     ) -> Layer:
         """Compile the walk: what is inside first, then each of `to`."""
+        check_alike(self.to, "fallback(to=)", streams=place.stream)
+        check_streams(self.policy, "fallback", streams=place.stream)
         first = len(targets.names)
         last = not self.to and self.policy.degrade is None
         # The names are known once the inside is compiled, and that needs the chain.
         classify = [place.classify] + [None] * len(self.to)
         chain = Chain(self.policy, classify, leaves=place.leaves)
         targets.chains.append(chain)
-        runs = [inner(Place(leaves=last and place.leaves, chain=chain, classify=place.classify))]
+        runs = [inner(replace(place, leaves=last and place.leaves, chain=chain, index=0))]
         places = [first]
         names = [targets.names[first]]
         for fn in self.to:
             name = unique(name_of(fn), targets.names)
             names.append(name)
             places.append(targets.add(name, fn, single=True))
-            runs.append(as_layer(fn))
+            runs.append(as_layer(fn, stream=place.stream))
         check_routes(self.policy.routes, names, "fallback")
         seconds = [bound_of(inside).seconds, *(bound.seconds for bound in self.bounds)]
         chain.settle(
@@ -219,13 +259,74 @@ class Fallback:
             ),
             places,
         )
-        return fallback_layer(chain, runs)
+        return stream_fallback_layer(chain, runs) if place.stream else fallback_layer(chain, runs)
 
 
-def as_layer(fn: Any) -> Layer:  # noqa: ANN401
+@dataclass(frozen=True, slots=True)
+class Middleware:
+    """A user's `middleware` as a part of a pipeline."""
+
+    handler: Callable[..., Awaitable[Any]]
+    calls: int
+    expose_args: bool
+    kind: str = field(default="middleware", init=False)
+
+    @property
+    def times(self) -> float:
+        """The most runs of what is inside."""
+        return inf if self.calls > _COUNTABLE else self.calls
+
+    def explain(self, inside: Sequence[Policy]) -> str:
+        """Say whose it is, and what it may do."""
+        del inside
+        text = name_of(self.handler)
+        if self.calls > 1:
+            text += f", which may run what is inside {self.calls} times"
+        return f"{text}; sees the arguments" if self.expose_args else text
+
+    def bound(self, inner: Bound) -> Bound:
+        """Multiply the calls; the middleware itself may take any time."""
+        return Bound(inner.calls * self.times, inf)
+
+    def layer(
+        self, place: Place, targets: Targets, inside: Sequence[Policy], inner: Compile
+    ) -> Layer:
+        """Compile it around `inner`, whose errors leave the call unless it makes up for them."""
+        del inside
+        run = inner(place)
+        if place.stream:
+            raise TypeError(
+                f"the middleware {name_of(self.handler)} awaits what is inside,"
+                f" and {targets.names[-1]} gives a stream"
+            )
+        return middleware_layer(
+            self.handler,
+            run,
+            name=name_of(self.handler),
+            calls=self.calls,
+            expose_args=self.expose_args,
+        )
+
+
+def repeats(policy: Policy) -> bool:
+    """Tell whether `policy` may ask one target more than once."""
+    return policy.kind == "retry" or (isinstance(policy, Middleware) and policy.calls > 1)
+
+
+def check_streams(policy: FallbackPolicy, where: str, *, streams: bool) -> None:
+    """Refuse to restart what has no middle, and to keep what is no single answer."""
+    if policy.midstream == "restart" and not streams:
+        raise TypeError(f"{where}(midstream=) is for streams: async generator functions")
+    if isinstance(policy.degrade, LastGood) and streams:
+        raise TypeError(f"{where}(degrade=last_good()) keeps an answer, and a stream is none")
+
+
+def as_layer(fn: Any, *, stream: bool = False) -> Layer:  # noqa: ANN401
     """Return the innermost layer of `fn`: a layer already, or a function to call."""
     if isinstance(fn, NamedLayer):
         return fn
+    if stream:
+        return opening_layer(fn)
     return target_layer(fn, is_coroutine_function=makes_coroutines(fn))
 
 
@@ -259,4 +360,4 @@ def unique(name: str, names: Sequence[str]) -> str:
 
 
 def _repeats(inside: Sequence[Policy]) -> bool:
-    return any(policy.kind in {"retry", "fallback"} for policy in inside)
+    return any(policy.kind == "fallback" or repeats(policy) for policy in inside)

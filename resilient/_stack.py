@@ -15,7 +15,7 @@ from resilient._core.chain_options import listed
 from resilient._core.functions import name_of
 from resilient._core.options import shown
 from resilient._guard import Guard, Inside, inside
-from resilient._kinds import kind_to_call, kind_to_decorate
+from resilient._kinds import kind_to_await, kind_to_decorate
 from resilient._lints import lint
 from resilient._pipeline import Composition, explain_guarded
 from resilient._runtime.block import Block
@@ -23,9 +23,17 @@ from resilient._runtime.entry import run_for_outcome
 from resilient._runtime.listeners import check_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Sequence,
+    )
 
     from resilient._core.outcome import Outcome
+    from resilient._pipeline import Compiled
     from resilient._policies import Policy, Retry
     from resilient._runtime.listeners import Listener
     from resilient.typing import AsyncFunction
@@ -50,17 +58,40 @@ class Pipeline(Composition):
 
     async def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `fn` through these policies, without decorating it."""
-        kind_to_call(fn, "call(fn)")
-        compiled = self.compile(fn)
-        return cast("R", await compiled.call(*args, **kwargs))
+        compiled, bound = self._compiled(fn, "call(fn)")
+        return cast("R", await compiled.call(*bound, *args, **kwargs))
 
     async def run(
         self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Outcome[R]:
         """Call `fn` through these policies; return its value and how it came about."""
-        kind_to_call(fn, "run(fn)")
-        compiled = self.compile(fn)
-        return await run_for_outcome(compiled.plan, compiled.run, args, kwargs)
+        compiled, bound = self._compiled(fn, "run(fn)")
+        return await run_for_outcome(compiled.plan, compiled.run, (*bound, *args), kwargs)
+
+    def _compiled(self, fn: Any, option: str) -> tuple[Compiled, tuple[Any, ...]]:  # noqa: ANN401
+        """Return `fn` through these policies, and what it is bound to.
+
+        A function that lasts is compiled once, so that its calls share what
+        calls of a decorated function share: which targets rest, for instance.
+        One that was made in a function would be kept alive by that, and all
+        that it has closed over.
+        """
+        bound: tuple[Any, ...] = ()
+        if type(fn) is types.MethodType:
+            fn, bound = fn.__func__, (fn.__self__,)
+        known: dict[Any, Compiled] = self.__dict__.setdefault("_known", {})
+        found = known.get(fn) if type(fn) is types.FunctionType else None
+        if found is None:
+            kind_to_await(fn, option)
+            found = self.compile(fn)
+            if type(fn) is types.FunctionType and "<locals>" not in fn.__qualname__:
+                # Two threads may get here together: one of them wins.
+                found = known.setdefault(fn, found)
+        return found, bound
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy the policies, not what was compiled from them."""
+        return {name: held for name, held in self.__dict__.items() if name != "_known"}
 
     def __repr__(self) -> str:
         """Show the kinds, outermost first."""
@@ -85,6 +116,17 @@ class FallbackPipeline(Pipeline, Generic[P, R_co]):
     ) -> Callable[P, Coroutine[Any, Any, R | R_co]]:
         """Guard `fn`, which is the first target."""
         guarded: Callable[P, Coroutine[Any, Any, R | R_co]] = decorate(fn, self)
+        return guarded
+
+
+class StreamFallbackPipeline(Pipeline, Generic[P, R_co]):
+    """What `fallback` returns for async generators: it decorates those with the same signature."""
+
+    def __call__(  # type: ignore[override]  # as above
+        self, fn: Callable[P, AsyncIterator[R]], /
+    ) -> Callable[P, AsyncGenerator[R | R_co, Any]]:
+        """Guard `fn`, which is the first target."""
+        guarded: Callable[P, AsyncGenerator[R | R_co, Any]] = decorate(fn, self)
         return guarded
 
 

@@ -23,7 +23,7 @@ from resilient._policies import bound_of
 from resilient._stack import Pipeline, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from resilient._core.bound import Bound
     from resilient._core.faults import Classify
@@ -35,6 +35,8 @@ R_co = TypeVar("R_co", covariant=True)
 @dataclass(frozen=True, init=False)
 class Target(Generic[R_co]):
     """One thing a manager can ask: a name, an async callable, and its own policies.
+
+    An async generator function is one as well: a target of `manager.stream`.
 
     `timeout` is per attempt, `attempts` includes the first; together they are
     `policies=stack(retry(attempts=...), timeout(...))`, which may be given
@@ -54,7 +56,7 @@ class Target(Generic[R_co]):
     """
 
     name: str
-    call: Callable[..., Awaitable[R_co]] | None
+    call: Callable[..., Awaitable[R_co]] | Callable[..., AsyncIterator[R_co]] | None
     policies: Pipeline
     scopes: Mapping[str, str] = field(hash=False)
     priority: float
@@ -81,7 +83,7 @@ class Target(Generic[R_co]):
     def __init__(
         self,
         name: str,
-        call: Callable[..., Awaitable[R_co]],
+        call: Callable[..., Awaitable[R_co]] | Callable[..., AsyncIterator[R_co]],
         /,
         *,
         timeout: Seconds | None = None,

@@ -6,6 +6,8 @@ untouched.
 
 ResilientError(Exception)
 ├── Rejected                     the call never ran; .policy .retry_after
+│   ├── CircuitOpen              a circuit breaker refused; .breaker .opened_by
+│   │   └── CircuitIsolated      somebody has opened it by hand
 │   └── Skipped                  a target that was not asked; .target .reason .scope
 ├── TimedOut(TimeoutError)       one of our limits expired; .after .limit
 ├── Unacceptable                 a returned value that `on_result` judged a failure; .result
@@ -22,10 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from resilient._core.breaker import Cause
     from resilient._core.outcome import Attempt, SkippedTarget
 
 __all__ = (
     "AllTargetsFailed",
+    "CircuitIsolated",
+    "CircuitOpen",
     "PolicyOrderWarning",
     "Rejected",
     "ResilientError",
@@ -65,6 +70,59 @@ class Rejected(ResilientError):
         self.retry_after = None if retry_after is None else max(0, retry_after)
 
 
+class CircuitOpen(Rejected):
+    """A circuit breaker refused the call: what it guards has failed too often.
+
+    `breaker` is its name. `opened_by` says what opened it: `opened_by.error`
+    is the type of the failure and `opened_by.message` its text, which is in
+    neither the text nor the `repr` of this error; `None` where it was opened
+    by hand. `retry_after` are the seconds after which the next call may pass.
+
+    >>> str(CircuitOpen("prices", retry_after=12))
+    'circuit "prices" is open; next try in 12 s'
+    """
+
+    policy = "circuit_breaker"
+    breaker: str
+    opened_by: Cause | None
+
+    def __init__(
+        self,
+        breaker: str,
+        *,
+        retry_after: float | None = None,
+        opened_by: Cause | None = None,
+    ) -> None:
+        # Neither through `Rejected` nor with its text: it is made by the thousand and read rarely.
+        Exception.__init__(self, breaker)
+        if retry_after is not None:
+            self.retry_after = max(0, retry_after)
+        self.breaker = breaker
+        self.opened_by = opened_by
+
+    def __str__(self) -> str:
+        """Say which circuit is open, and for how long."""
+        text = f'circuit "{self.breaker}" is open'
+        after = self.retry_after
+        return text if after is None else f"{text}; next try in {after:.6g} s"
+
+    def __repr__(self) -> str:
+        """Show the sentence, as other errors do."""
+        return f"{type(self).__qualname__}({str(self)!r})"
+
+
+class CircuitIsolated(CircuitOpen):
+    """A circuit that was opened by hand, with `isolate()`, and stays so until it is released.
+
+    >>> str(CircuitIsolated("prices"))
+    'circuit "prices" is isolated'
+    """
+
+    def __str__(self) -> str:
+        """Say which circuit it is; nobody knows for how long."""
+        return f'circuit "{self.breaker}" is isolated'
+
+
 class Skipped(Rejected):
     """A fallback target that was not asked.
 
@@ -102,7 +160,8 @@ class TimedOut(ResilientError, TimeoutError):
     """One of our own limits expired; also a builtin `TimeoutError`.
 
     `after` is the limit in seconds, `limit` which one it was: `"attempt"`,
-    or `"total"` when a retry or a fallback stands inside it.
+    or `"total"` when a retry or a fallback stands inside it; of a stream
+    also `"first_item"` or `"between_items"`.
 
     >>> str(TimedOut(8, "attempt"))
     'timed out after 8 s (limit of one attempt)'

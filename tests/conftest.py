@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from resilient.testing import fresh_breakers
+
 settings.register_profile(
     "dev",
     max_examples=50,
@@ -56,6 +58,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@pytest.fixture(autouse=True)
+def _breakers_of_its_own():
+    """Let no test meet the circuit breakers of another one."""
+    with fresh_breakers():
+        yield
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from math import inf
 from typing import Any, cast
 
 from resilient._core.conditions import condition, result_condition
-from resilient._core.fallback import FallbackPolicy, Raises, Routes
+from resilient._core.fallback import FallbackPolicy, Midstream, Raises, Routes
+from resilient._core.last_good import LastGood
 from resilient._core.options import choice, seconds, shown, text
 
 
@@ -25,6 +26,7 @@ def chain_policy(
     switch_after: object,
     degrade: object,
     raises: object,
+    midstream: object,
     deadline: object = None,
     reserve: object = None,
     trip_for: object = 30,
@@ -44,6 +46,9 @@ def chain_policy(
         trip_for=seconds(trip_for, f"{where}(trip_for=)"),
         degrade=degrade,
         raises=cast("Raises", choice(raises, f"{where}(raises=)", ("group", "first", "last"))),
+        midstream=cast(
+            "Midstream", choice(midstream, f"{where}(midstream=)", ("error", "restart"))
+        ),
     )
 
 
@@ -79,8 +84,12 @@ def _is_listed(given: object) -> bool:
 
 def last_resort(degrade: object, option: str) -> None:
     """Refuse what cannot be a last resort."""
-    if degrade is not None and not callable(getattr(degrade, "produce", None)):
-        raise TypeError(f"{option} must be value(...), not {shown(degrade)}: write value(x)")
+    if degrade is None or isinstance(degrade, LastGood):
+        return
+    if not callable(getattr(degrade, "produce", None)):
+        raise TypeError(
+            f"{option} must be value(...) or last_good(...), not {shown(degrade)}: write value(x)"
+        )
 
 
 def _routes(routes: Any, option: str) -> Routes:  # noqa: ANN401

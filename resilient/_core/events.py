@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from resilient._core.breaker_states import State
+    from resilient._core.breaker_states import Reason, State
     from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
 CallOutcome = Literal["success", "fallback", "degraded", "failure", "rejected", "cancelled"]
@@ -189,7 +189,9 @@ class BugServed(Event):
 
 @dataclass(slots=True)
 class Degraded(Event):
-    """No target answered; the `degrade=` value is returned."""
+    """No target answered; the `degrade=` value is returned, `age` seconds old if it was kept."""
+
+    age: float | None = None
 
 
 @dataclass(slots=True)
@@ -230,7 +232,7 @@ class BreakerChanged(Event):
     name: str
     from_state: State
     to_state: State
-    reason: str
+    reason: Reason
     open_for: float | None = None
     opened_by: str | None = None
     enforced: bool = True

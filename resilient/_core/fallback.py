@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
     from resilient._core.conditions import Condition, ResultCondition
     from resilient._core.faults import Fault
+    from resilient._core.last_good import Answer
 
     Blocked = Mapping[tuple[str, str], float]
     """Until when, in seconds of the Clock, a (scope, key) is not asked."""
 
 Raises = Literal["group", "first", "last"]
 """What surfaces when all failed."""
+
+Midstream = Literal["error", "restart"]
+"""What becomes of a stream that fails after its first item."""
 
 Routes = tuple[tuple[type[Exception], frozenset[str]], ...]
 """Which targets may follow an error; the first class that fits decides."""
@@ -78,6 +82,7 @@ class FallbackPolicy:
     trip_for: float = 30.0
     degrade: Any = None
     raises: Raises = "group"
+    midstream: Midstream = "error"
 
     def reserved(self, index: int) -> float:
         """Return the seconds that are kept for a target while an earlier one is asked.
@@ -133,7 +138,11 @@ class Cursor:
     policy: FallbackPolicy
     failures: list[Failure] = field(default_factory=list[Failure])
     skipped: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
+    refused: list[SkippedTarget] = field(default_factory=list[SkippedTarget])
+    """Those of `failures` that were refused without an attempt: not asked either."""
     ended: Literal["request", "on"] | None = None
+    kept: Answer | None = None
+    """What was found to answer with if nobody else does."""
     _next: int = 0
     _condemned: frozenset[tuple[str, str]] = frozenset()
     _allowed: frozenset[str] | None = None
@@ -229,6 +238,7 @@ class Cursor:
     def forget(self) -> None:
         """Let go of the errors: their tracebacks hold the frames of this call."""
         self.failures.clear()
+        self.kept = None
 
     def _later(self, index: int, now: float, blocked: Blocked) -> Iterator[int]:
         for later in range(index + 1, len(self.policy.targets)):

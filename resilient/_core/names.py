@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from resilient._core.shape import attribute, status_of, text_of
-from resilient.errors import AllTargetsFailed, ResilientError, Skipped, TimedOut, Unacceptable
+from resilient.errors import (
+    AllTargetsFailed,
+    CircuitIsolated,
+    CircuitOpen,
+    ResilientError,
+    Skipped,
+    TimedOut,
+    Unacceptable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +28,8 @@ _OURS: dict[type[Exception], str] = {
     AllTargetsFailed: "all_targets_failed",
     Unacceptable: "unacceptable_result",
     Skipped: "skipped",
+    CircuitIsolated: "circuit_isolated",  # before the class that it is one of
+    CircuitOpen: "circuit_open",
 }
 
 # Read through `type`, not through the class: a metaclass may answer for itself.

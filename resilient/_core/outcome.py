@@ -72,13 +72,34 @@ class SkippedTarget:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A marker among the items of a stream: what came before it is void.
+
+    With `midstream="restart"` a stream that fails after its first item goes on
+    with another target, from the start. `items` is how many items
+    `from_target` had given (since the marker before, if there was one);
+    `to_target` gives those that follow, and is `None` where that is the
+    `degrade=` value.
+
+    >>> Restarted("large", "small", 3)
+    Restarted(from_target='large', to_target='small', items=3)
+    """
+
+    from_target: str
+    to_target: str | None
+    items: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Generic[T]):
     """What a call came to: the value, and how it came about.
 
     `target` is the name of the target that answered (`None` when the answer
-    is the `degrade=` value), `fallback_used` whether it was not the first,
-    `elapsed` the seconds that all of it took.
+    is the `degrade=` value or a middleware's own), `fallback_used` whether it
+    was not the first, `elapsed` the seconds that all of it took. `age` is how
+    many seconds before the end the answer of `last_good` came; `None` where
+    the answer is no such one.
     """
 
     value: T
@@ -88,6 +109,7 @@ class Outcome(Generic[T]):
     attempts: tuple[Attempt, ...]
     skipped: tuple[SkippedTarget, ...]
     elapsed: float
+    age: float | None = None
 
     def __repr__(self) -> str:
         """Leave the value out: it is the user's, and a `repr` ends in logs."""

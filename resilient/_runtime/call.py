@@ -15,15 +15,14 @@ from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.deadline import left
-from resilient._runtime.clock import last, runtime_of
+from resilient._runtime.clock import Runtime, last, runtime, runtime_of
 from resilient._runtime.ledger import Ledger
 from resilient._runtime.listeners import process
+from resilient._runtime.plan import Plan
 from resilient._runtime.scopes import scopes_left
 
 if TYPE_CHECKING:
     import asyncio
-
-    from resilient._runtime.plan import Plan
 
 
 current: ContextVar[Call | None] = ContextVar("resilient_call", default=None)
@@ -42,6 +41,7 @@ class Call(Ledger):
     __slots__ = (
         "attempt",
         "cancelling",
+        "items",
         "limit",
         "loud",
         "parent",
@@ -102,6 +102,12 @@ class Call(Ledger):
         """Read the Clock of this call."""
         return self.runtime.clock()
 
+    def adopt(self) -> None:
+        """Go on in the task that runs now: each item of a stream may be asked for in another."""
+        task = None if self.runtime.loop is None else current_task(self.runtime.loop)
+        self.task = task
+        self.cancelling = 0 if task is None else task.cancelling()
+
     def remaining(self) -> float:
         """Return the seconds left: the least of our limits and of the caller's own scopes."""
         now = self.runtime.clock()
@@ -139,3 +145,30 @@ def remaining() -> float:
     if call is not None:
         return call.remaining()
     return max(0.0, scopes_left())
+
+
+def call_at_hand(name: str) -> Call:
+    """Return the call that this code runs in, or a stand-in that is called `name`.
+
+    What is done by hand to a breaker is reported like all else, and listeners
+    are told in which call it happened; outside of calls this is one.
+    """
+    found = current.get()
+    if found is not None:
+        return found
+    made = Call.__new__(Call)
+    try:
+        made.runtime = runtime()
+    except RuntimeError:  # no loop runs here
+        made.runtime = _nowhere
+    made.plan = Plan(name=name, function=name, policies=("circuit_breaker",), targets=(name,))
+    made.task, made.cancelling, made.parent = None, 0, None
+    made.loud = made.listeners = process.loud
+    made.started = made.resumed = made.runtime.clock()
+    made.limit = inf
+    made.attempt = 0
+    return made
+
+
+_nowhere = Runtime("asyncio", None)
+"""Stands for the process where no loop runs."""

@@ -13,8 +13,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient._core.fallback import Cursor
+from resilient._core.last_good import LastGood
 from resilient._core.names import error_type
 from resilient._runtime.exact import count
+from resilient._runtime.last_good import Memory
 from resilient.errors import AllTargetsFailed, Rejected, Unacceptable
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     Clock = Callable[[], float]
 
 
-class LastResort(Protocol):
-    """What `degrade=` takes: a value to answer with when nobody else did."""
+class Produces(Protocol):
+    """A last resort that makes its answer: what `value(...)` returns."""
 
     def produce(self) -> Any:  # noqa: ANN401 - any value, or an awaitable of one
         """Make the answer, a new one for each call."""
@@ -38,6 +40,10 @@ class LastResort(Protocol):
     def describe(self) -> str:
         """Say in words what it is, for `explain`."""
         ...
+
+
+LastResort = Produces | LastGood
+"""What `degrade=` takes: something to answer with when nobody else did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Chain:
         "last_errors",
         "leaves",
         "lock",
+        "memory",
         "places",
         "policy",
         "skipped",
@@ -101,6 +108,8 @@ class Chain:
         self.last_errors: list[str | None] = [None] * size
         self.bugs: dict[tuple[int, str], int] = {}
         self.lock = threading.Lock()
+        degrade = policy.degrade
+        self.memory = Memory(degrade) if isinstance(degrade, LastGood) else None
 
     def settle(self, targets: tuple[TargetSpec, ...], places: Sequence[int]) -> None:
         """Fix the targets, once their names are known."""

@@ -17,10 +17,14 @@ import random
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from resilient._runtime.world import World
+from resilient._runtime.world import process as whole_process
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import trio
 
@@ -33,7 +37,16 @@ process_random = random.Random()
 class Runtime:
     """The clock, the random source and the timers of one event loop or trio run."""
 
-    __slots__ = ("__weakref__", "backend", "clock", "in_flight", "loop", "random", "tables")
+    __slots__ = (
+        "__weakref__",
+        "backend",
+        "clock",
+        "in_flight",
+        "loop",
+        "random",
+        "tables",
+        "world",
+    )
 
     def __init__(
         self, backend: Literal["asyncio", "trio"], loop: asyncio.AbstractEventLoop | None
@@ -42,6 +55,8 @@ class Runtime:
         self.loop = loop
         self.clock: Callable[[], float] = time.monotonic
         self.random: random.Random = process_random
+        # Where its circuit breakers live: all loops share one world, a simulated run has its own.
+        self.world: World = whole_process.world
         self.tables: dict[float, Table] = {}
         # The tasks that a limit of ours is cancelling right now (asyncio only).
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
@@ -74,6 +89,42 @@ def now() -> float:
         return runtime().clock()
     except RuntimeError:
         return time.monotonic()
+
+
+def world() -> World:
+    """Return the world that this code runs in: that of the process where no loop runs."""
+    try:
+        return runtime().world
+    except RuntimeError:
+        return whole_process.world
+
+
+@contextmanager
+def fresh_breakers() -> Generator[None]:
+    """Let the code inside find every circuit breaker new, and forget afterwards what it did.
+
+    Inside, all names are free and all circuits closed, in every thread and
+    loop; breakers are process-wide, and a test must not depend on what others
+    have broken. A run in `virtual_time` needs no such thing: it has its own.
+
+    >>> from resilient import breakers, circuit_breaker
+    >>> with fresh_breakers(), circuit_breaker("docs.fresh").isolate():
+    ...     print(*breakers())
+    docs.fresh
+    """
+    before, new = whole_process.world, World()
+    _move(before, new)
+    try:
+        yield
+    finally:
+        _move(new, before)
+
+
+def _move(here: World, there: World) -> None:
+    whole_process.world = there
+    for found in list(_by_loop.values()):
+        if found.world is here:
+            found.world = there
 
 
 class _Last(threading.local):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import Call, current
 from resilient._runtime.pause import check_cancelled
+from resilient.errors import CircuitOpen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +34,8 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
                 return await _watched(call, run, args, kwargs)
             return await run(call, args, kwargs)
         except BaseException as error:
-            if not call.loud and isinstance(error, Exception):
+            # What a circuit refuses is told once, when it opens: a refusal stays cheap.
+            if not call.loud and isinstance(error, Exception) and not is_refusal(call, error):
                 call.end(error)
             # A task keeps the error it ends with, and that keeps this frame.
             call.task = None
@@ -45,6 +47,11 @@ def entry(plan: Plan, run: Layer) -> Callable[..., Awaitable[Any]]:
                 pass  # closed by the garbage collector, in another context
 
     return guarded
+
+
+def is_refusal(call: Call, error: Exception) -> bool:
+    """Tell whether a circuit has refused the whole call."""
+    return not call.attempt and isinstance(error, CircuitOpen)
 
 
 def leave(token: Token[Call | None]) -> None:
@@ -70,14 +77,20 @@ async def run_for_outcome(
         raise
     finally:
         leave(token)
+    return outcome_of(call, value)
+
+
+def outcome_of(call: Call, value: Any) -> Outcome[Any]:  # noqa: ANN401 - what the user's function returned
+    """Return how `call`, which is over and has not failed, came about."""
     return Outcome(
         value=value,
-        target=None if call.degraded else call.target,
-        fallback_used=not call.degraded and call.target_index > 0,
+        target=None if call.answered_by is None else call.target,
+        fallback_used=bool(call.answered_by),
         degraded=call.degraded,
         attempts=tuple(call.history or ()),
         skipped=call.skipped,
         elapsed=call.runtime.clock() - call.started,
+        age=call.age if call.degraded else None,
     )
 
 

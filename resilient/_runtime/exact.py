@@ -26,10 +26,11 @@ def _without(counts: list[int], index: int) -> None:
         counts[index] += 1
 
 
-def _has_gil() -> bool:
+def has_gil() -> bool:
+    """Tell whether this interpreter runs one thread at a time."""
     ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)
     return ask is None or ask()
 
 
-count = _with_the_gil if _has_gil() else _without
+count = _with_the_gil if has_gil() else _without
 """Add one to `counts[index]`."""

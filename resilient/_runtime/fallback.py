@@ -10,6 +10,7 @@ the decision was reported and before the clock is read for the next target.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from contextlib import suppress
@@ -21,15 +22,24 @@ from resilient._core.conditions import BUGS
 from resilient._core.events import BugServed, Degraded, FellBack, TargetRests, TargetSkipped
 from resilient._core.faults import fault_of
 from resilient._core.names import class_name
+from resilient._core.outcome import SkippedTarget
 from resilient._runtime.attempt import NotAwaitableError
 from resilient._runtime.exact import count
+from resilient._runtime.last_good import remembering
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import check_cancelled, discard
 from resilient._runtime.timeout import within
-from resilient.errors import AllTargetsFailed, Rejected, Skipped, TimedOut, Unacceptable
+from resilient.errors import (
+    AllTargetsFailed,
+    CircuitOpen,
+    Rejected,
+    Skipped,
+    TimedOut,
+    Unacceptable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     from resilient._core.fallback import Cursor
     from resilient._core.faults import Fault
@@ -38,8 +48,11 @@ if TYPE_CHECKING:
     from resilient._runtime.chain import Chain
 
 
-def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
-    """Ask the targets of `chain`, of which `runs` are the compiled calls, in order."""
+def fallback_layer(chain: Chain, runs: Sequence[Layer], *, named: bool = False) -> Layer:
+    """Ask the targets of `chain`, of which `runs` are the compiled calls, in order.
+
+    With `named` the first argument is the function to call, and not the caller's.
+    """
     policy = chain.policy
     judge = policy.on_result
     first = policy.targets[0]
@@ -51,56 +64,59 @@ def fallback_layer(chain: Chain, runs: Sequence[Layer]) -> Layer:
         index: int | None = 0
         try:
             if chain.blocked or not plain:
-                index = _advance(call, chain, end)
+                index = advance(call, chain, end)
             while index is not None:
                 if call.attempt or call.cursor is not outer:
-                    _point_at(call, chain.places[index])
+                    point_at(call, chain.places[index])
                 run = runs[index]
                 try:
                     if end == inf:
                         value = await run(call, args, kwargs)
                     else:
-                        limit = _limit(call, chain, index, end)
+                        limit = limit_of(call, chain, index, end)
                         value = await within(call, limit, "total", run, args, kwargs)
                 except NotAwaitableError:
                     raise
                 except Exception as error:
-                    goes_on = _failed(call, chain, index, error, end)
+                    goes_on = failed(call, chain, index, error, end)
                 else:
                     if judge is None or judge.decide(value) is False:
                         count(chain.answered, index)
                         return value
                     call.unacceptable = True
-                    goes_on = _failed(call, chain, index, Unacceptable(value), end)
+                    goes_on = failed(call, chain, index, Unacceptable(value), end)
                     del value
                 if goes_on:
                     await _settle(call, end)
-                index = _advance(call, chain, end)
-            return await _conclude(call, chain)
+                index = advance(call, chain, end)
+            return await conclude(call, chain)
         finally:
             cursor = call.cursor
             if cursor is not None and cursor is not outer:
-                call.skipped += chain.placed(cursor.skipped)
+                call.skipped += chain.placed(unasked(cursor))
                 call.cursor = outer
                 cursor.forget()
 
-    return fallen_back
+    return (
+        fallen_back if chain.memory is None else remembering(chain.memory, fallen_back, named=named)
+    )
 
 
-def _point_at(call: Call, place: int) -> None:
+def point_at(call: Call, place: int) -> None:
     """Let the next attempt be one of the target at `place`, which may be asked again."""
     before = sum(attempt.target_index == place for attempt in call.history or ())
     call.target_index, call.before_target = place, call.attempt - before
-    call.degraded = False
+    call.degraded = call.by_middleware = False
     call.retry_result = None  # that of the target before it
 
 
-def _limit(call: Call, chain: Chain, index: int, end: float) -> float:
+def limit_of(call: Call, chain: Chain, index: int, end: float) -> float:
+    """Return the seconds for target `index`, with what is kept for those behind it."""
     now = call.resumed
     return chain.cursor(call).limit(index, now, chain.blocked, end - now)
 
 
-def _advance(call: Call, chain: Chain, end: float) -> int | None:
+def advance(call: Call, chain: Chain, end: float) -> int | None:
     """Move to the next target, report those that are skipped, and that one was left."""
     cursor = chain.cursor(call)
     now = call.runtime.clock()
@@ -122,7 +138,7 @@ def _advance(call: Call, chain: Chain, end: float) -> int | None:
     return index
 
 
-def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
+def failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
     """Learn from the failure of a target; tell whether somebody else may still answer."""
     cursor = chain.cursor(call)
     rejected = isinstance(error, Rejected)
@@ -134,42 +150,56 @@ def _failed(call: Call, chain: Chain, index: int, error: Exception, end: float) 
     if isinstance(error, Rejected):
         hint = error.retry_after
         count(chain.skipped, index)
+        _refused(call, chain, index, error)
     else:
         rests = chain.learn(index, error, fault, now, call.runtime.clock)
     if fault is not None and fault.retry_after is not None:
         hint = fault.retry_after
         call.hinted(fault.source)
     cursor.failed(index, error, fault, covered=covered, rejected=rejected, retry_after=hint)
-    goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(chain, cursor)
+    goes_on = cursor.peek(now, chain.blocked, end - now) is not None or _degrades(
+        call, chain, cursor
+    )
     # An error that a chain around this one may still answer for has not left the call.
     leaves = chain.leaves and not goes_on
     call.decide("failure", "raised" if leaves else "fell_back", error)
-    _report_rests(call, chain, index, error, fault, rests)
+    for event in rests_of(chain, index, error, fault, rests, now):
+        call.report(event)
     if goes_on and isinstance(error, BUGS):
         _report_bug(call, chain, index, error)
     return goes_on
 
 
-def _report_rests(
-    call: Call,
+def _refused(call: Call, chain: Chain, index: int, error: Rejected) -> None:
+    """Take a target whose own policy refused for one that was not asked, if it was not."""
+    if call.is_open:  # it was: the refusal came from inside
+        return
+    reason = "breaker_open" if isinstance(error, CircuitOpen) else error.policy
+    name = chain.policy.targets[index].name
+    skip = SkippedTarget(name, index, reason, retry_after=error.retry_after)
+    chain.cursor(call).refused.append(skip)
+    place = chain.places[index]
+    call.report(TargetSkipped(call.resumed, name, place, reason, retry_after=error.retry_after))
+
+
+def rests_of(
     chain: Chain,
     index: int,
     error: Exception,
     fault: Fault | None,
     rests: Mapping[tuple[str, str], float],
-) -> None:
-    """Say what is left alone from now on, behind the attempt that began it."""
+    now: float,
+) -> Iterator[TargetRests]:
+    """Say what is left alone from now on; it is told behind the attempt that began it."""
     for (scope, _), seconds in rests.items():
-        call.report(
-            TargetRests(
-                call.resumed,
-                chain.policy.targets[index].name,
-                chain.places[index],
-                seconds,
-                None if scope == "target" else scope,
-                error,
-                asked=fault is not None and seconds == fault.retry_after,
-            )
+        yield TargetRests(
+            now,
+            chain.policy.targets[index].name,
+            chain.places[index],
+            seconds,
+            None if scope == "target" else scope,
+            error,
+            asked=fault is not None and seconds == fault.retry_after,
         )
 
 
@@ -179,11 +209,11 @@ async def _settle(call: Call, end: float) -> None:
     assert cursor is not None
     error = cursor.failures[-1].error
     if isinstance(error, Unacceptable):
-        await _close(call, error.result, end)
+        await close_bad(call, error.result, end)
     await check_cancelled(call)
 
 
-async def _close(call: Call, value: Any, end: float) -> None:  # noqa: ANN401
+async def close_bad(call: Call, value: Any, end: float) -> None:  # noqa: ANN401
     """Close a bad answer; that counts against the deadline of the chain."""
 
     def closing(*_: Any) -> Awaitable[None]:
@@ -221,19 +251,41 @@ def _where(error: BaseException) -> tuple[str, int]:
     return found
 
 
-def _degrades(chain: Chain, cursor: Cursor) -> bool:
-    return chain.policy.degrade is not None and cursor.ended is None
+def _degrades(call: Call, chain: Chain, cursor: Cursor) -> bool:
+    """Tell whether there is a last resort, and something in it."""
+    if chain.policy.degrade is None or cursor.ended is not None:
+        return False
+    if chain.memory is None:
+        return True
+    # Held from here on: what was reported must not have become untrue when it is given.
+    cursor.kept = chain.memory.find(call) or cursor.kept
+    return cursor.kept is not None
 
 
-async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
-    """Nobody answered: return the last resort, or raise what surfaces."""
-    cursor = chain.cursor(call)
-    if _degrades(chain, cursor):
+async def _degraded(call: Call, chain: Chain, cursor: Cursor) -> Any:  # noqa: ANN401
+    """Give the last resort, and let everybody know that it is one."""
+    kept = cursor.kept
+    if kept is None:
         made = chain.policy.degrade.produce()
         value = await made if inspect.isawaitable(made) else made
-        call.degraded = True
-        call.report(Degraded(call.runtime.clock()))
-        return value
+        call.age = None
+    else:
+        value = copy.deepcopy(kept.value)
+        call.age = call.runtime.clock() - kept.at
+    call.degraded = True
+    call.report(Degraded(call.runtime.clock(), call.age))
+    outer = call.parent
+    while outer is not None:
+        outer.degraded_in = outer.attempt
+        outer = outer.parent
+    return value
+
+
+async def conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
+    """Nobody answered: return the last resort, or raise what surfaces."""
+    cursor = chain.cursor(call)
+    if _degrades(call, chain, cursor):
+        return await _degraded(call, chain, cursor)
     call.rejected = cursor.is_rejected()
     error = cursor.surfaces()
     if error is None:
@@ -246,6 +298,10 @@ async def _conclude(call: Call, chain: Chain) -> Any:  # noqa: ANN401
         raise error from cause
     finally:
         del error, cause
+
+
+def unasked(cursor: Cursor) -> list[SkippedTarget]:
+    return sorted(cursor.skipped + cursor.refused, key=lambda skip: skip.target_index)
 
 
 def _cause(error: Exception, chain: Chain, cursor: Cursor) -> Exception | None:
@@ -275,12 +331,13 @@ def _group(call: Call, chain: Chain, cursor: Cursor) -> AllTargetsFailed:
             skip.target, skip.reason, scope=skip.scope, retry_after=skip.retry_after
         )
         hints.append(skip.retry_after)
-    failed, skipped = len(cursor.failures), len(cursor.skipped)
+    skipped = len(cursor.skipped) + len(cursor.refused)
+    failed = len(cursor.failures) - len(cursor.refused)
     text = f"{failed} target{'' if failed == 1 else 's'} failed"
     if skipped:
         text += f", {skipped} not asked"
     group = chain.group(f"{call.name}: {text}", [members[index] for index in sorted(members)])
     group.attempts = tuple(call.history or ())
-    group.skipped = chain.placed(cursor.skipped)
+    group.skipped = chain.placed(unasked(cursor))
     group.retry_after = min((hint for hint in hints if hint is not None), default=None)
     return group

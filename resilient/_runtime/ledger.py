@@ -19,6 +19,8 @@ from resilient._core.events import (
     CallEnded,
     CallStarted,
     Event,
+    StreamCommitted,
+    StreamCut,
     TimeoutFired,
     TimeoutOverrun,
 )
@@ -35,13 +37,15 @@ from resilient._runtime.listeners import process, tell
 from resilient.errors import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
+    from resilient._core.breaker_states import State
     from resilient._core.events import CallOutcome, RetryResult
     from resilient._core.fallback import Cursor
     from resilient._runtime.call import Call
     from resilient._runtime.clock import Runtime
     from resilient._runtime.listeners import Listener
+    from resilient._runtime.opened import Opened
     from resilient._runtime.plan import Plan
 
 _REMEMBERED = 1000
@@ -53,6 +57,7 @@ class Ledger:
 
     # What `Call` looks up when it begins.
     attempt: int
+    items: int  # what a stream has given; nothing else has any
     plan: Plan
     resumed: float
     runtime: Runtime
@@ -70,16 +75,33 @@ class Ledger:
     attempt_started: float | None = None
     attempt_ended: float | None = None
     leave_attempt: Callable[[], None] | None = None
+    enter_item: Callable[[], Callable[[], None]] | None = None
+    first_item: float | None = None
     fired: tuple[float, str] | None = None
     overrun: float | None = None
     hint_source: str | None = None
     unacceptable: bool = False
+    # What is to be said behind the end of the open attempt.
+    behind: tuple[Event, ...] = ()
     # Where the chain stands.
     target_index: int = 0
     before_target: int = 0
     cursor: Cursor | None = None
     degraded: bool = False
     rejected: bool = False
+    # The breaker that let the attempt at hand pass, and its state then (where `loud`).
+    breaker_state: tuple[str, State] | None = None
+    # How old the answer is that was given in the end; the attempt in which a
+    # guarded call inside was given one. The key under which a chain keeps its own.
+    age: float | None = None
+    degraded_in: int | None = None
+    memory_key: Hashable = None
+    # Whether a middleware gave an answer of its own, so that no target did.
+    by_middleware: bool = False
+    # Of a stream: those of its items that came before the attempt at hand, and
+    # what was opened and not yet taken.
+    items_before: int = 0
+    opened: Opened | None = None
     # What the retry did; the budgets that this call was counted in.
     deposited: tuple[str, ...] = ()
     waited: float = 0.0
@@ -94,6 +116,11 @@ class Ledger:
         return self.plan.targets[self.target_index]
 
     @property
+    def answered_by(self) -> int | None:
+        """The index of the target that answered, once somebody has; `None` where none did."""
+        return None if self.degraded or self.by_middleware else self.target_index
+
+    @property
     def on_target(self) -> int:
         """The number of the attempt on its target, from 1."""
         return self.attempt - self.before_target
@@ -106,6 +133,13 @@ class Ledger:
         """Tell everybody: this is about something that went wrong."""
         self.tell(event)
         tell(process.quiet, event, cast("Call", self))
+
+    def report_behind(self, event: Event) -> None:
+        """Report `event`, which is a consequence of how the open attempt ends, behind that."""
+        if self.is_open:
+            self.behind += (event,)
+        else:
+            self.report(event)
 
     def start(self) -> None:
         """Say that the call begins."""
@@ -122,11 +156,20 @@ class Ledger:
         """Note that the target is about to be called (only where somebody listens)."""
         self.attempt_started = now = self.runtime.clock()
         self.attempt_ended = None
+        self.enter_item = None
         if self.listeners:
             index = self.target_index
+            breaker, state = self.breaker_state or (None, None)
             self.tell(
                 AttemptStarted(
-                    now, self.attempt, self.on_target, self.kind, self.plan.targets[index], index
+                    now,
+                    self.attempt,
+                    self.on_target,
+                    self.kind,
+                    self.plan.targets[index],
+                    index,
+                    breaker,
+                    state,
                 )
             )
 
@@ -153,6 +196,7 @@ class Ledger:
     ) -> None:
         """Close the open attempt, if there is one: this is what came of it."""
         if self.attempt == self.decided:
+            self.unacceptable = False  # an answer without an attempt, of a middleware
             return
         self.decided = self.attempt
         now = self.runtime.clock()
@@ -178,6 +222,7 @@ class Ledger:
             after,
             limit,
             self.overrun,
+            self.first_item,
         )
         history = self.history
         if history is None:
@@ -188,9 +233,25 @@ class Ledger:
             self.report(event)
         else:
             self.tell(event)
+        behind, self.behind = self.behind, ()
+        for later in behind:
+            self.report(later)
         self.fired = self.overrun = self.hint_source = None
-        self.attempt_started = self.attempt_ended = None
+        self.attempt_started = self.attempt_ended = self.first_item = None
         self.unacceptable = False
+
+    def commit(self) -> None:
+        """Note that the stream of the open attempt has its first item, and is committed to it."""
+        began, came = self.attempt_started, self.attempt_ended
+        if self.is_open and began is not None and came is not None:
+            self.first_item = came - began
+            self.tell(StreamCommitted(self.runtime.clock(), self.attempt, self.first_item))
+
+    def cut(self, error: Exception) -> None:
+        """Report that the stream of the open attempt has failed after its first item."""
+        if self.is_open:
+            items = self.items - self.items_before
+            self.report(StreamCut(self.runtime.clock(), self.attempt, items, error))
 
     def hinted(self, source: str | None) -> None:
         """Note where the hint of the open attempt's error was read."""
@@ -223,7 +284,7 @@ class Ledger:
         else:
             self.decide("neutral", "cancelled", error)
             outcome = "cancelled"
-        answered = outcome in {"success", "fallback"}
+        index = self.answered_by if outcome in {"success", "fallback"} else None
         now = self.runtime.clock()
         event = CallEnded(
             now,
@@ -233,8 +294,9 @@ class Ledger:
             error,
             self.retry_result if outcome != "cancelled" or not self.plan.retries else "cancelled",
             self.waited,
-            self.target if answered else None,
-            self.target_index if answered else None,
+            None if index is None else self.target,
+            index,
+            self.items if self.plan.stream else None,
         )
         if outcome in {"failure", "rejected"}:
             self.report(event)
@@ -246,7 +308,7 @@ class Ledger:
             return "failure"
         if self.degraded:
             return "degraded"
-        return "fallback" if self.target_index else "success"
+        return "fallback" if self.answered_by else "success"
 
 
 def _attempt_of(event: AttemptEnded, call: Ledger) -> Attempt:

@@ -23,3 +23,5 @@ class Plan:
     single: tuple[bool, ...] = ()
     """For each target: whether its policies allow one attempt only."""
     retries: bool = False
+    stream: bool = False
+    """Whether its calls give items."""

@@ -172,10 +172,17 @@ def deposit(call: Call, budget: RetryBudget) -> None:
     budget.deposit(call.resumed)
 
 
-def retry_layer(retrying: Retrying, inner: Layer) -> Layer:
+class Judge(Protocol):
+    """What tells a bad result."""
+
+    def decide(self, value: Any, /) -> bool | float:  # noqa: ANN401 - any value can be returned
+        """Return `False` (a good one), `True` (a failure), or the seconds to wait."""
+        ...
+
+
+def retry_layer(retrying: Retrying, inner: Layer, judge: Judge | None) -> Layer:
     """Run `inner` until it ends well or `retrying` says stop."""
     policy, budget = retrying.policy, retrying.budget
-    judge = policy.on_result
 
     async def retried(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         if budget is not None:

@@ -62,7 +62,7 @@ def timeout_layer(seconds: float, name: LimitName, inner: Layer) -> Layer:
         if limit.state == ARMED:
             del table.armed[limit]
         else:
-            _came_back(call, table, limit, seconds, name)
+            came_back(call, table, limit, seconds, name)
         return value
 
     return limited
@@ -98,12 +98,12 @@ async def within(
             raise TimedOut(seconds, name) from error
         raise
     call.limit = outer
-    _came_back(call, table, limit, seconds, name)
+    came_back(call, table, limit, seconds, name)
     table.close()
     return value
 
 
-def _came_back(call: Call, table: Table, limit: Limit, seconds: float, name: LimitName) -> None:
+def came_back(call: Call, table: Table, limit: Limit, seconds: float, name: LimitName) -> None:
     """Leave the scope of `limit` with a value, which wins even if it is late."""
     was_sent = limit.state == SENT
     table.leave(limit, None)

@@ -7,6 +7,7 @@ against scripts of failures, on asyncio and trio, and compares what happened.
 
 from __future__ import annotations
 
+from resilient._runtime.clock import fresh_breakers
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Cancelled, Log, Raised, Returned, Run
@@ -20,6 +21,7 @@ __all__ = (
     "cancel_at_every_await",
     "Cancelled",
     "Fail",
+    "fresh_breakers",
     "Hang",
     "Interrupted",
     "leftovers",

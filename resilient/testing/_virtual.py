@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, c
 from resilient._core.options import choice, seconds
 from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import runtime
+from resilient._runtime.world import World
 from resilient.testing import _asyncio
 from resilient.testing._leftovers import leftovers
 
@@ -69,6 +70,7 @@ def virtual_time(
         here = runtime()
         here.clock = clock
         here.random = random.Random(seed)
+        here.world = World()
         with fresh_budgets(), this.supervised():
             return await _checked(fn(*args)) if check_leftovers else await fn(*args)
 

@@ -1,4 +1,8 @@
-"""Async tests of the adapters run on asyncio and on trio, over real sockets on loopback."""
+"""Async tests of the adapters run on asyncio and on trio, over real sockets on loopback.
+
+Those of a module with `VIRTUAL = True` run on a clock that jumps (both ends of
+their sockets are in the same run), and must leave nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from functools import partial
 
 import anyio
 import pytest
+
+from resilient.testing import virtual_time
 
 BACKENDS = ("asyncio", "trio")
 
@@ -25,7 +31,11 @@ def pytest_pyfunc_call(pyfuncitem):
         return None
     wanted = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in wanted if name != "backend"}
-    anyio.run(partial(pyfuncitem.obj, **arguments), backend=pyfuncitem.callspec.params["backend"])
+    call, backend = partial(pyfuncitem.obj, **arguments), pyfuncitem.callspec.params["backend"]
+    if getattr(pyfuncitem.module, "VIRTUAL", False):
+        virtual_time(call, backend=backend, check_leftovers=True)
+    else:
+        anyio.run(call, backend=backend)
     return True
 
 

@@ -249,6 +249,7 @@ class TestRequests:
         """`stream=True` has no place in a call that collects one answer."""
         with pytest.raises(ValueError, match="stream=True"):
             encoded("m", [], {"stream": True})
+        assert b'"stream":true' in encoded("m", [], {}, stream=True)
 
     def test_a_misspelt_preference_is_named(self):
         """A routing preference that does not exist is a `ValueError` with the one that is meant."""

@@ -23,7 +23,9 @@ KEY = {"Authorization": "Bearer sk-or-v1-private"}
 QUICK = [
     name
     for name, scenario in SCENARIOS.items()
-    if scenario.status is not None and scenario.ending == "whole" and name != "slow"
+    if scenario.status is not None
+    and scenario.ending == "whole"
+    and name not in {"slow", "slow_ttft", "disconnect_probe"}
 ]
 
 

@@ -18,12 +18,14 @@ from resilient import (
     Target,
     TimedOut,
     fallback,
+    last_good,
+    middleware,
     retry,
     stack,
     timeout,
     value,
 )
-from resilient.testing import Bad, Hang, Ok, cancel_at_every_await
+from resilient.testing import Bad, Fail, Hang, Ok, cancel_at_every_await
 from resilient.testing._spans import capture_spans
 
 
@@ -128,6 +130,20 @@ def a_last_resort(log):
     return fallback(degrade=value(factory=instead))(log.scripted("x1"))
 
 
+def a_last_good_answer(log):
+    run = fallback(to=[log.scripted(". x1", "second")], degrade=last_good())(
+        log.scripted("x x1 x x")
+    )
+
+    async def keeps_and_gives():
+        if not log.calls:
+            await run()
+        await anyio.sleep(0.5)
+        return await run()
+
+    return keeps_and_gives
+
+
 def everything(log):
     script = [Hang(), Bad(Closable(), after=1), Hang(), Hang()]
     other = retry(attempts=2, backoff=[1])(log.scripted("x1 x1", "second"))
@@ -199,6 +215,106 @@ def a_block_in_a_guard(log):
     return stack(timeout(20), retry(attempts=2))(a_block(log))
 
 
+@middleware
+async def passes_on(call, proceed):
+    """Wait before and after."""
+    await anyio.sleep(0.25)
+    try:
+        return await proceed()
+    finally:
+        await anyio.sleep(0.25)
+
+
+@middleware(calls=2)
+async def asks_twice(call, proceed):
+    """Ask again where the first run failed."""
+    try:
+        return await proceed()
+    except ConnectionError:
+        await anyio.sleep(0.25)
+        return await proceed()
+
+
+@middleware(calls=2)
+async def swallows(call, proceed):
+    """Handle what it must not, in every place."""
+    try:
+        await anyio.sleep(0.25)
+        found = await proceed()
+    except BaseException as error:
+        if isinstance(error, GeneratorExit):
+            return "swallowed"  # a coroutine that is closed may not wait any more
+        found = await answers_anyway(proceed)
+    await anyio.sleep(0.25)
+    return found
+
+
+async def answers_anyway(proceed):
+    """Ask again, and answer whatever comes of that."""
+    try:
+        return await proceed()
+    except BaseException:
+        return "swallowed"
+
+
+@middleware
+async def raises_instead(call, proceed):
+    """Turn everything into an error."""
+    try:
+        return await proceed()
+    except BaseException:
+        raise LookupError from None
+
+
+@middleware
+async def closes(call, proceed):
+    """Return something else than what it got, which has to be closed."""
+    await proceed()
+    return "closed"
+
+
+def a_middleware(log):
+    return passes_on(log.scripted(".1"))
+
+
+def a_middleware_in_a_stack(log):
+    policies = stack(
+        fallback(to=[log.scripted(".1", "second")]),
+        timeout(30),
+        passes_on,
+        retry(attempts=3, backoff=[1]),
+        asks_twice,
+        timeout(3),
+    )
+    return policies(cleaning_up(log.scripted("x1 ~ x x x x1")))
+
+
+def a_middleware_that_swallows(log):
+    return swallows(log.scripted("x1 .1"))
+
+
+def one_that_swallows_in_a_stack(log):
+    policies = stack(
+        fallback(to=[log.scripted(".1", "second")]),
+        timeout(30),
+        retry(attempts=2, backoff=[1]),
+        swallows,
+        raises_instead,
+        timeout(3),
+    )
+    return policies(cleaning_up(log.scripted("x1 ~ x x x x1")))
+
+
+def one_that_swallows_with_a_last_resort(log):
+    policies = stack(fallback(degrade=value(factory=instead)), swallows)
+    return policies(log.scripted("x1 x1"))
+
+
+def a_middleware_that_closes(log):
+    policies = stack(timeout(30), closes, retry(attempts=2, backoff=[1]))
+    return policies(log.scripted([Fail(ConnectionError), Ok(Closable(), after=1)]))
+
+
 async def again(guarded):
     """Call once more, and once more where the script goes on failing."""
     for _ in range(3):
@@ -221,6 +337,7 @@ CALLS = [
     (a_fallback, 3),
     (a_fallback_for_bad_results, 4),
     (a_last_resort, 3),
+    (a_last_good_answer, 3),
     (everything, 14),
     (a_guard_in_a_guard, 5),
     (a_manager, 5),
@@ -228,6 +345,12 @@ CALLS = [
     (a_manager_whose_deadline_strikes, 4),
     (a_block, 8),
     (a_block_in_a_guard, 8),
+    (a_middleware, 3),
+    (a_middleware_in_a_stack, 14),
+    (a_middleware_that_swallows, 4),
+    (one_that_swallows_in_a_stack, 6),
+    (one_that_swallows_with_a_last_resort, 4),
+    (a_middleware_that_closes, 4),
 ]
 
 
@@ -239,7 +362,14 @@ def test_an_interruption_is_the_last_thing_that_happens(everywhere, make, awaits
     assert {one.of for one in found} == {len(found)}
 
 
-SPANS = [everything, a_guard_in_a_guard, a_manager, a_manager_whose_deadline_strikes, a_block]
+SPANS = [
+    a_middleware_in_a_stack,
+    everything,
+    a_guard_in_a_guard,
+    a_manager,
+    a_manager_whose_deadline_strikes,
+    a_block,
+]
 
 
 @pytest.mark.parametrize("make", SPANS, ids=lambda make: make.__name__)

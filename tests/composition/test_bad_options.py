@@ -32,10 +32,6 @@ async def ask(question): ...
 async def judge(error): ...
 
 
-async def stream():
-    yield 1
-
-
 class Telling:
     """An object whose repr must not be printed."""
 
@@ -122,6 +118,20 @@ RETRY = [
 TIMEOUT = [
     ("timeout(seconds)", timeout, SECONDS, [*BAD_SECONDS, None]),
     ("timeout", timeout, "@timeout(8)", [ask, len, Telling]),
+    ("timeout(first_item=)", giving(timeout, "first_item"), SECONDS, BAD_SECONDS),
+    ("timeout(between_items=)", giving(timeout, "between_items"), SECONDS, BAD_SECONDS),
+    (
+        "timeout(first_item=)",
+        lambda bad: timeout(8, first_item=bad),
+        "less than the 8 s for the whole stream",
+        [8, 8.5, timedelta(seconds=8)],
+    ),
+    (
+        "timeout(between_items=)",
+        lambda bad: timeout(8, between_items=bad),
+        "less than the 8 s for the whole stream",
+        [8, 9],
+    ),
 ]
 
 
@@ -327,21 +337,6 @@ def test_a_bad_option_is_refused_where_it_is_written(option, make, accepted, bad
     assert accepted in message
     assert "secret" not in message
     assert "\n" not in message
-
-
-STREAMS = {
-    "fallback(to=)": lambda: fallback(to=[stream]),
-    "standard(to=)": lambda: standard("prices", to=[stream]),
-    "Target(call)": lambda: Target("a", stream),
-    "FallbackManager(targets)": lambda: FallbackManager([stream]),
-}
-
-
-@pytest.mark.parametrize("option", STREAMS)
-def test_a_stream_is_no_target(option):
-    """An async generator function is refused by its name, with what to guard instead."""
-    with pytest.raises(TypeError, match=r"^stream gives a stream: async generators"):
-        STREAMS[option]()
 
 
 CALLS = {

@@ -244,12 +244,19 @@ def test_the_stack_of_the_readme_is_explained():
     assert explain(stack(*policies, name="price")) == README
 
 
+WINDOW = "at 50 % failures of at least 10 calls in 30 s"
+
+
 def test_the_standard_stack_is_explained():
     """`standard` has its name and its defaults."""
     assert explain(standard("prices")) == golden(
-        "prices: 3 policies, outermost first",
+        "prices: 4 policies, outermost first",
         ("timeout", "30 s for everything inside"),
         ("retry", f"3 attempts on transient errors; {JITTER}"),
+        (
+            "circuit_breaker",
+            f'"prices": closed; opens {WINDOW}, probes after 30 s',
+        ),
         ("timeout", "10 s per attempt"),
         ("bound", "at most 3 calls and 30 s"),
     )

@@ -10,7 +10,7 @@ import pickle
 import types
 import typing
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine
 
 import anyio
 import pytest
@@ -327,65 +327,6 @@ def test_a_refused_partial_does_not_show_its_arguments():
     with pytest.raises(TypeError) as caught:
         retry()(functools.partial(plain, "secret"))
     assert "secret" not in str(caught.value)
-
-
-async def numbers():
-    yield 1
-
-
-class Stream:
-    async def __call__(self):
-        yield 1
-
-    async def method(self):
-        yield 1
-
-
-def annotated_stream(annotation):
-    def stream():
-        return numbers()
-
-    stream.__annotations__["return"] = annotation
-    return stream
-
-
-STREAMS = {
-    "function": numbers,
-    "method": Stream().method,
-    "static method": staticmethod(numbers),
-    "partial": functools.partial(numbers),
-    "object": Stream(),
-    "-> AsyncIterator": annotated_stream(AsyncIterator[int]),
-    "-> AsyncGenerator": annotated_stream(AsyncGenerator[int, None]),
-    "-> a text": annotated_stream("AsyncIterator[int]"),
-    "-> a text of unknown names": annotated_stream("somewhere.AsyncGenerator[Unknown]"),
-}
-
-
-@pytest.mark.parametrize("policy", DECORATORS)
-@pytest.mark.parametrize("kind", STREAMS)
-def test_a_stream_is_refused_at_decoration(kind, policy):
-    """A `TypeError` says that async generators are not guarded, and what to guard instead."""
-    with pytest.raises(TypeError, match=r"async generators are not guarded yet; guard the corou"):
-        DECORATORS[policy](STREAMS[kind])
-
-
-@pytest.mark.parametrize(
-    "take",
-    [
-        lambda stream: Target("stream", stream),
-        lambda stream: FallbackManager([stream]),
-        lambda stream: fallback(to=[stream]),
-        lambda stream: virtual_time(stack(retry()).call, stream),
-        lambda stream: virtual_time(stack(retry()).run, stream),
-    ],
-    ids=["Target", "FallbackManager", "to", "call", "run"],
-)
-@pytest.mark.parametrize("kind", ["function", "method", "partial", "object"])
-def test_a_stream_is_refused_where_a_callable_is_given(kind, take):
-    """The same `TypeError`, before anything is called."""
-    with pytest.raises(TypeError, match="async generators are not guarded yet"):
-        take(STREAMS[kind])
 
 
 # A callable that was given as such, and whose result cannot be awaited.

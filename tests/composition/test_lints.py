@@ -13,10 +13,13 @@ from resilient import (
     FallbackManager,
     PolicyOrderWarning,
     Target,
+    circuit_breaker,
+    consecutive,
     fallback,
     retry,
     stack,
     standard,
+    time_window,
     timeout,
     value,
 )
@@ -313,3 +316,66 @@ def test_no_limit_of_attempts_has_no_product(heard):
     [text] = texts(heard)
     assert "unlimited x 3 = unlimited calls" in text
     assert "inf" not in text
+
+
+class TestBreakers:
+    """Breakers at a place where they see, or stop, other than what was meant."""
+
+    @pytest.mark.parametrize("spelling", ["stack", "decorators"])
+    def test_a_breaker_around_a_retry_counts_calls(self, spelling):
+        """It sees one failure where four attempts have failed."""
+        told = r"counts calls, not attempts: up to 4 attempts are one failure"
+        made = {
+            "stack": lambda: stack(circuit_breaker("x"), retry(attempts=4)),
+            "decorators": lambda: circuit_breaker("x")(retry(attempts=4)(ask)),
+        }
+        with pytest.warns(PolicyOrderWarning, match=told) as caught:
+            made[spelling]()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+    def test_a_window_that_forgets_between_two_timeouts_is_reported(self):
+        """Both figures are named, and the least window that would do."""
+        told = r"looks back 15 s and an attempt may take 8 s.*at least 16 s"
+        with pytest.warns(PolicyOrderWarning, match=told):
+            stack(circuit_breaker("x", trip=time_window(15)), timeout(8))
+
+    @pytest.mark.parametrize(
+        "breaker",
+        [
+            {"trip": time_window(16)},
+            {"trip": consecutive(5)},
+            {"open_for": 10},
+            {},
+        ],
+        ids=["long enough", "no window", "the default window", "a reference"],
+    )
+    def test_a_window_that_was_not_given_is_not_reported(self, breaker):
+        """A default never warns, nor does a rule without time."""
+        stack(circuit_breaker("x", **breaker), timeout(8))
+        stack(retry(), circuit_breaker("y", **breaker), timeout(5))
+
+    def test_targets_with_nothing_in_common_but_a_breaker_are_reported(self):
+        """One breaker over several keys turns a partial outage into a total one."""
+        shared = circuit_breaker("shared")
+        eu = Target("eu", ask, policies=shared, scopes={"host": "eu.example.org"})
+        us = Target("us", ask, policies=shared, scopes={"host": "us.example.org"})
+        told = r'^manager: eu and us share the circuit breaker "shared" and none of their scopes'
+        with pytest.warns(PolicyOrderWarning, match=told) as caught:
+            FallbackManager([eu, us])
+        assert len(caught) == 1
+
+    def test_targets_that_fail_together_may_share_a_breaker(self):
+        """Two models on one host, targets that say nothing, and keyed breakers are no mistake."""
+
+        async def asks(question: str) -> None:
+            """Answer."""
+
+        shared, keyed = circuit_breaker("shared"), circuit_breaker("keyed", key="question")
+        eu = {"host": "eu.example.org"}
+        one = Target("one", ask, policies=shared, scopes={**eu, "model": "a"})
+        two = Target("two", ask, policies=shared, scopes={**eu, "model": "b"})
+        three = Target("three", ask, policies=shared)
+        four = Target("four", asks, policies=keyed, scopes=eu)
+        five = Target("five", asks, policies=keyed, scopes={"host": "us.example.org"})
+        FallbackManager([one, two, three, four, five])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import re
 import warnings
+import weakref
 
 import pytest
 
@@ -13,6 +15,7 @@ from resilient import (
     FallbackManager,
     Outcome,
     Target,
+    circuit_breaker,
     explain,
     fallback,
     manager_of,
@@ -31,6 +34,21 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 async def ask(question: str) -> str:
     """Answer."""
     return question.upper()
+
+
+class Busy(Exception):
+    """An error that says when to come back."""
+
+    retryable, retry_after, health = True, 30, "cooldown"
+
+
+asked = []
+
+
+async def busy(question: str) -> str:
+    """Ask to be left alone."""
+    asked.append(question)
+    raise Busy
 
 
 async def asynchronous(*args):
@@ -113,17 +131,30 @@ class TestStandard:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             made = standard("prices", timeout=limit)
-        assert [policy.kind for policy in made.policies] == ["timeout", "retry"]
+        assert [policy.kind for policy in made.policies] == ["timeout", "retry", "circuit_breaker"]
 
     def test_a_long_timeout_keeps_the_attempt_limit(self):
         """With more than 10 s for everything each attempt has at most 10 s."""
         made = standard("prices", timeout=10.5)
-        assert [policy.kind for policy in made.policies] == ["timeout", "retry", "timeout"]
+        kinds = [policy.kind for policy in made.policies]
+        assert kinds == ["timeout", "retry", "circuit_breaker", "timeout"]
 
     def test_limits_are_left_out(self):
         """`None` leaves a limit out."""
         made = standard("prices", timeout=None, attempt_timeout=None)
-        assert [policy.kind for policy in made.policies] == ["retry"]
+        assert [policy.kind for policy in made.policies] == ["retry", "circuit_breaker"]
+
+    def test_the_breaker_is_the_one_that_was_given(self):
+        """`breaker` stands where the default one would."""
+        mine = circuit_breaker("mine")
+        made = standard("prices", breaker=mine)
+        assert made.policies[2] is mine.policies[0]
+
+    @pytest.mark.parametrize("wrong", [True, "prices", retry()], ids=repr)
+    def test_a_breaker_that_is_none_is_refused(self, wrong):
+        """The message names the option and what it takes."""
+        with pytest.raises(TypeError, match=r"^standard\(breaker=\) must be a circuit_breaker"):
+            standard("prices", breaker=wrong)
 
     @pytest.mark.parametrize("to", [None, 0, "", False], ids=repr)
     def test_a_wrong_list_is_refused_also_where_it_is_falsy(self, to):
@@ -169,3 +200,61 @@ def test_a_refusal_shows_nothing_of_what_it_was_given():
     ):
         with pytest.raises(TypeError, match="Telling"):
             wrong()
+
+
+class Answering:
+    """A method to call through a pipeline."""
+
+    async def ask(self, question: str) -> tuple[object, str]:
+        return self, question
+
+
+class TestCallingWithoutDecorating:
+    """`call` and `run` of the same function share what calls of a decorated one share."""
+
+    @BACKENDS
+    def test_a_target_that_rests_rests_for_later_calls(self, backend):
+        """The second call does not ask who has asked for 30 s of rest."""
+        asked.clear()
+        pipeline = fallback(to=[ask])
+
+        async def both():
+            return [await pipeline.call(busy, "why?") for _ in range(2)]
+
+        assert virtual_time(both, backend=backend) == ["WHY?", "WHY?"]
+        assert asked == ["why?"]
+
+    def test_a_function_that_lasts_is_compiled_once(self):
+        """A method is compiled for its class, and gets its instance as an argument."""
+        pipeline, one, two = stack(retry()), Answering(), Answering()
+
+        async def both():
+            return [await pipeline.call(one.ask, "a"), (await pipeline.run(two.ask, "b")).value]
+
+        assert virtual_time(both) == [(one, "a"), (two, "b")]
+        assert list(vars(pipeline)["_known"]) == [Answering.ask]
+
+    def test_a_function_made_in_a_function_is_not_kept(self):
+        """Neither it nor what it has closed over lives longer than its call."""
+        pipeline, kept = stack(retry()), Answering()
+        gone = weakref.ref(kept)
+
+        async def call():
+            held = gone()
+
+            async def inner():
+                return held
+
+            return await pipeline.call(inner)
+
+        assert virtual_time(call) is kept
+        del kept
+        gc.collect()
+        assert gone() is None
+
+    def test_a_pipeline_that_was_called_can_be_copied(self):
+        """What was compiled is no part of the copy."""
+        pipeline = stack(fallback(to=[ask]), retry())
+        virtual_time(pipeline.call, ask, "a")
+        assert copy.deepcopy(pipeline).policies[1] == pipeline.policies[1]
+        assert copy.copy(pipeline) == pipeline

@@ -9,7 +9,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient import RetryBudget, fallback, retry, stack, timeout, value
+from resilient import (
+    RetryBudget,
+    circuit_breaker,
+    consecutive,
+    fallback,
+    retry,
+    stack,
+    timeout,
+    value,
+)
 from resilient._runtime.clock import now
 from resilient.events import AttemptEnded, CallEnded
 from resilient.testing import Log, Ok, Tester, leftovers, virtual_time
@@ -42,6 +51,7 @@ def test_Z05_a_full_stack_is_cancelled_in_its_function(cancel):
     policies = (
         lambda other: fallback(to=[other], degrade=value(7)),
         retry(attempts=3),
+        circuit_breaker("Z05", trip=consecutive(1)),
         timeout(8),
     )
     runs = Tester(*policies).run([Ok(after=5)], ".", cancel_at=2, cancel=cancel)
@@ -76,11 +86,15 @@ def test_Z05_the_function_sees_it_once(backend):
         return note
 
     async def main():
-        inner = stack(retry(attempts=3), timeout(8))(noting("function", anyio.sleep_forever))
+        breaker = circuit_breaker("Z05", trip=consecutive(1), open_for=1)
+        policies = stack(retry(attempts=3), breaker, timeout(8))
+        inner = policies(noting("function", anyio.sleep_forever))
         outer = stack(fallback(degrade=value(7)), timeout(30))(noting("between", inner))
         with anyio.move_on_after(2) as scope:
             await noting("caller", outer)()
         await anyio.sleep(1)
+        counted = breaker.snapshot()
+        assert (counted.state, counted.failures, counted.refused) == ("closed", 0, 0)
         return scope.cancelled_caught, now(), leftovers()
 
     assert virtual_time(main, backend=backend) == (True, 3, [])
@@ -110,15 +124,27 @@ def test_Z06_a_cancel_at_the_instant_of_a_result(backend, delivery, block):
     assert {"value", "cancelled"} <= set(outcomes) <= {"value", "cancelled", "timed out"}
 
 
+async def half_opened(breaker):
+    """Open a circuit, wait until it is due, and return that instant."""
+    for _ in range(10):
+        breaker.acquire().fail()
+    await anyio.sleep(1)
+    breaker.acquire().release()
+    assert breaker.snapshot().state == "half_open"
+    return now()
+
+
 async def interleaving(seed, delivery):
     """Let a result, a cancellation and limits meet at one instant, in a random order."""
     chance = random.Random(seed)
     budget = RetryBudget("Z06")
+    breaker = circuit_breaker("Z06", open_for=1, probes=9, successes=1)
+    began = await half_opened(breaker) if chance.randrange(2) else 0.0
     log = Log()
     failures = chance.randrange(3)
     steps = [chance.choice([0, 1]) for _ in range(failures + 1)]
     # All of these end at the same instant.
-    end = float(sum(steps) + failures)
+    end = began + sum(steps) + failures
 
     async def target():
         number = len(log.calls)
@@ -132,12 +158,13 @@ async def interleaving(seed, delivery):
         await turn(hops(chance))
         return "value"
 
-    total = max(end, 0.5) + chance.choice([0, 1])
+    total = max(end - began, 0.5) + chance.choice([0, 1])
     attempt = max(steps[-1], 0.5) + chance.choice([0, 1])
     policies = stack(
         fallback(degrade=value("degraded")),
         timeout(total),
         retry(attempts=5, backoff=[1], budget=budget),
+        breaker,
         *([timeout(attempt)] if attempt < total else []),
         listeners=[log],
     )
@@ -151,7 +178,7 @@ async def interleaving(seed, delivery):
             found.append(await guarded())
 
     async def cancels(cancel):
-        await anyio.sleep(end)
+        await anyio.sleep(end - now())
         await turn(hops(chance))
         order[0] = log.next()
         cancel()
@@ -176,6 +203,11 @@ async def interleaving(seed, delivery):
     assert starts[-1] == "CallEnded"
     for call in log.calls:
         assert call.ended_order is not None
+    # No probe has a place any more, and what was cancelled was counted nowhere.
+    machine = breaker._owner().single().breaker
+    assert machine.half_open is None or not machine.half_open.places
+    assert breaker.snapshot().calls <= starts.count("AttemptStarted")
+    assert breaker.snapshot().refused == 0
     # Tokens went to retries that were announced, and to nothing else.
     assert budget.available == pytest.approx(10.2 - starts.count("RetryScheduled"))
     if not found:

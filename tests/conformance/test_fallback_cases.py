@@ -1,7 +1,6 @@
 """The F cases of the conformance list: who is asked next, and what it means when nobody answered.
 
-F15 and F17 arrive with streams, F21 with weights; F18 is shown with targets
-that cool down until circuit breakers arrive.
+F15 and F17 arrive with streams, F21 with weights.
 """
 
 from __future__ import annotations
@@ -9,10 +8,21 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from resilient import AllTargetsFailed, FallbackManager, Fault, Skipped, Target, fallback, value
+from resilient import (
+    AllTargetsFailed,
+    CircuitOpen,
+    FallbackManager,
+    Fault,
+    Skipped,
+    Target,
+    circuit_breaker,
+    consecutive,
+    fallback,
+    value,
+)
 from resilient._runtime.clock import now
 from resilient.events import AttemptEnded
-from resilient.testing import Bad, Fail, Hang, Tester, virtual_time
+from resilient.testing import Bad, Fail, Hang, Log, Tester, virtual_time
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -160,6 +170,60 @@ def test_F12_a_target_that_cannot_be_called_has_failed(backend):
     outcome = virtual_time(manager.run, "argument", backend=backend, check_leftovers=True)
     assert (outcome.value, outcome.target) == ("argument", "one")
     assert [attempt.error for attempt in outcome.attempts] == ["TypeError", None]
+
+
+@BACKENDS
+def test_F18_a_target_whose_breaker_is_open_is_skipped_without_an_attempt(backend):
+    """Target 0 is not called, gets no attempt number, and says why it was skipped."""
+    targets = Targets()
+
+    async def main():
+        breaker = circuit_breaker("a", trip=consecutive(1), open_for=30)
+        first = targets.target("a", E1, policies=breaker)
+        manager = FallbackManager([first, targets.target("b", "other")])
+        outcomes = [await manager.run(), await manager.run()]
+        return *outcomes, manager.health()["a"], breaker.snapshot()
+
+    first, second, health, snapshot = virtual_time(main, backend=backend, check_leftovers=True)
+    assert targets.asked == ["a", "b", "b"]
+    assert [(a.number, a.target) for a in first.attempts] == [(1, "a"), (2, "b")]
+    assert (second.value, second.fallback_used) == ("other", True)
+    assert [(a.number, a.target_index) for a in second.attempts] == [(1, 1)]
+    assert [(s.target, s.reason, s.retry_after) for s in second.skipped] == [
+        ("a", "breaker_open", 30)
+    ]
+    assert (health.failed, health.skipped, snapshot.refused) == (1, 1, 1)
+
+
+@BACKENDS
+def test_F18_when_all_breakers_are_open_the_error_lists_each_and_the_least_wait(backend):
+    """Each `CircuitOpen` is a member, `retry_after` is the smallest, nobody is called."""
+    targets, log = Targets(), Log()
+
+    async def main():
+        chain = [
+            targets.target(
+                name, E1, policies=circuit_breaker(name, trip=consecutive(1), open_for=open_for)
+            )
+            for name, open_for in (("a", 30), ("b", 10), ("c", 20))
+        ]
+        manager = FallbackManager(chain, listeners=[log])
+        with pytest.raises(AllTargetsFailed):
+            await manager.run()
+        del log.events[:]
+        with pytest.raises(AllTargetsFailed) as caught:
+            await manager.run()
+        return caught.value
+
+    error = virtual_time(main, backend=backend, check_leftovers=True)
+    assert targets.asked == ["a", "b", "c"]
+    assert [type(member) for member in error.exceptions] == [CircuitOpen] * 3
+    assert [member.breaker for member in error.exceptions] == ["a", "b", "c"]
+    assert [member.retry_after for member in error.exceptions] == [30, 10, 20]
+    assert (error.retry_after, error.attempts) == (10, ())
+    assert [skip.reason for skip in error.skipped] == ["breaker_open"] * 3
+    assert log.events[-1].outcome == "rejected"
+    assert not any(isinstance(event, AttemptEnded) for event in log.events)
 
 
 def cooling(seconds):

@@ -150,15 +150,59 @@ def test_listeners_of_concurrent_calls_do_not_see_each_others_attempts(backend):
         assert starts == ends == [1, 2, 3]
 
 
-@pytest.mark.parametrize("policy", [retry(), timeout(1), fallback(degrade=value(1))])
-def test_an_async_generator_is_not_silently_unguarded(policy):
-    """Decorating an async generator function is a TypeError that names it."""
+GUARDED = [
+    (retry(attempts=2, backoff=[0]), 0, ["item"]),
+    (timeout(1), 2, TimedOut),
+    (fallback(degrade=value("degraded")), 0, ["degraded"]),
+]
 
+
+@BACKENDS
+@pytest.mark.parametrize(("policy", "seconds", "expected"), GUARDED)
+def test_an_async_generator_is_not_silently_unguarded(policy, seconds, expected, backend):
+    """Until its first item a stream is guarded like any call."""
+    calls = 0
+
+    @policy
+    async def items():
+        nonlocal calls
+        calls += 1
+        await anyio.sleep(seconds)
+        if calls == 1:
+            raise ConnectionError
+        yield "item"
+
+    async def main():
+        return [item async for item in items()]
+
+    if expected is TimedOut:
+        with pytest.raises(TimedOut):
+            virtual_time(main, backend=backend, check_leftovers=True)
+    else:
+        assert virtual_time(main, backend=backend, check_leftovers=True) == expected
+
+
+@BACKENDS
+def test_an_async_generator_is_not_replayed(backend):
+    """After an item was delivered nothing is tried again: the error surfaces."""
+    calls = 0
+
+    @retry(attempts=3, backoff=[0])
     async def numbers():
-        yield 1
+        nonlocal calls
+        calls += 1
+        yield calls
+        raise ConnectionError
 
-    with pytest.raises(TypeError, match=r"numbers.*async generator"):
-        policy(numbers)
+    got = []
+
+    async def main():
+        async for number in numbers():
+            got.append(number)  # noqa: PERF401 - what came before the error is the point
+
+    with pytest.raises(ConnectionError):
+        virtual_time(main, backend=backend, check_leftovers=True)
+    assert (got, calls) == ([1], 1)
 
 
 @BACKENDS

@@ -21,8 +21,14 @@ PACKAGE = Path(next(iter(resilient.__path__)))
 RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
 PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
-PIPELINE = BASE | {"_guard", "_policies", "_pipeline", "_lints", "_value"}
-USERS = {"_stack", "_decorators", "_target", "_manager"}
+PIPELINE = BASE | {
+    "_guard", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
+}  # fmt: skip
+OBSERVED = {"_runtime.budgets", "_runtime.clock", "_runtime.world"}
+USERS = {
+    "_stack", "_decorators", "_middleware", "_permit", "_breaker", "_standard", "_target",
+    "_manager",
+}  # fmt: skip
 
 # layer -> layers of ours that it may import, beside itself
 BELOW = {
@@ -31,22 +37,29 @@ BELOW = {
     "_core": {"errors"},
     "events": {"_core", "_publish"},
     "_runtime": {"_core", "errors"},
-    "typing": {"_core", "_runtime", "_publish", "errors", "events"},
+    "typing": {"_core", "_runtime", "_items", "_permit", "_publish", "errors", "events"},
     # what the one wrapper is, and which callables there are
     "_guard": set(),
     "_kinds": {"_core"},
     # policies as values, compiled into one call
     "_policies": BASE,
-    "_lints": BASE | {"_policies"},
+    "_place": set(),
+    "_breaker_part": BASE | {"_policies"},
+    "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
     "_pipeline": BASE | {"_guard", "_policies"},
+    "_items": {"_core", "_runtime"},
     # what users touch
     "_stack": PIPELINE,
     "_decorators": PIPELINE | {"_stack"},
+    "_permit": BASE,
+    "_breaker": PIPELINE | {"_stack", "_permit"},
+    "_standard": PIPELINE | {"_stack", "_decorators", "_breaker"},
+    "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
-    "_manager": PIPELINE | {"_stack", "_target"},
-    "note": {"_manager", "_target", "errors", "typing"},
-    "telemetry": {"_core", "_runtime.budgets", "_runtime.listeners", "errors", "events"} | PUBLIC,
+    "_manager": PIPELINE | {"_stack", "_target", "_items"},
+    "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
+    "telemetry": {"_core", *OBSERVED, "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},
     "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},

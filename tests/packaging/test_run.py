@@ -46,7 +46,9 @@ def test_it_lists_its_tasks():
             [sys.executable, RUN, *arguments], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (status, "")
-        assert [t in done.stderr for t in ("demo", "test", "bench", "lint", "docs")] == [True] * 5
+        assert [t in done.stderr for t in ("demo", "test", "bench", "lint", "docs", "api")] == [
+            True
+        ] * 6
 
 
 def test_the_newest_python_comes_first(run, path):

@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Any, assert_type
 
 from resilient import (
     AllTargetsFailed,
     Attempt,
+    CircuitBreaker,
+    CircuitIsolated,
+    CircuitOpen,
     FallbackManager,
     Fault,
     Outcome,
     Pipeline,
     Rejected,
     ResilientError,
+    Restarted,
     RetryBudget,
     Skipped,
     Target,
     TimedOut,
     Unacceptable,
+    any_of,
+    breakers,
+    circuit_breaker,
+    consecutive,
     constant,
+    count_window,
     current_call,
     explain,
     exponential,
     fallback,
     fibonacci,
+    last_good,
     linear,
     manager_of,
+    middleware,
     not_a_bug,
     pipeline_of,
     remaining,
     retry,
     stack,
     standard,
+    time_window,
     timeout,
     transient,
     unsent,
     value,
 )
 from resilient.events import Event, RetryScheduled
+from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import install, uninstall
 from resilient.testing import virtual_time
-from resilient.typing import Listener, Seconds
+from resilient.typing import (
+    BreakerHandle,
+    BreakerPermit,
+    BreakerSnapshot,
+    Call,
+    Items,
+    Listener,
+    Proceed,
+    Seconds,
+    Trip,
+)
 
 
 class Busy(Exception):
@@ -99,6 +124,11 @@ async def stacked(url: str, *, size: int = 1) -> bytes:
     return url.encode() * size
 
 
+@fallback(degrade=last_good(max_age=60, key=str, max_entries=9))
+async def remembered(url: str) -> bytes:
+    return url.encode()
+
+
 @fallback(degrade=value(factory=bytes))
 async def degraded(url: str) -> bytes:
     return url.encode()
@@ -127,8 +157,11 @@ async def functions() -> None:
     assert_type(await called("u", size=2), bytes)
     assert_type(await stacked("u", size=2), bytes)
     assert_type(await degraded("u"), bytes)
+    assert_type(await remembered("u"), bytes)
     assert_type(await through_a_stack("u", size=2), bytes)
     assert_type(await annotated("u"), bytes)
+    assert_type(tag, Pipeline)
+    assert_type(await through_middleware("u", size=2), bytes)
     await through_the_standard("u")
     assert_type(await llm.call(replica, "u", size=2), bytes)
     outcome = await llm.run(replica, "u", size=2)
@@ -146,6 +179,37 @@ def plain(url: str) -> bytes:
 @fallback(to=[other_signature])  # E: mypy[arg-type] pyright[reportArgumentType]
 async def with_another_signature(url: str) -> bytes:
     return url.encode()
+
+
+# policies of the user's own
+
+
+@middleware
+async def tag(call: Call, proceed: Proceed) -> Any:
+    assert_type(call.attempt, int)
+    return await proceed()
+
+
+@middleware(calls=2)
+async def twice(call: Call, proceed: Proceed) -> Any:
+    await proceed()
+    return await proceed()
+
+
+@middleware(expose_args=True)
+async def audited(call: Call, proceed: Proceed, url: str, *, size: int = 1) -> Any:
+    return await proceed()
+
+
+@tag
+@stack(timeout(30), twice, audited, retry())
+async def through_middleware(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+@middleware  # E: mypy[arg-type] pyright[reportArgumentType]
+def not_async(call: Call, proceed: Proceed) -> bytes:
+    return b""
 
 
 # methods and other callables
@@ -266,10 +330,18 @@ async def managers() -> None:
     outcome = await manager.run("u")
     assert_type(outcome.value, bytes)
     assert_type(outcome.target, str | None)
+    assert_type(outcome.age, float | None)
     for name, health in manager.health().items():
         assert_type(name, str)
         assert_type(health.failed, int)
     assert_type(explain(manager), str)
+
+    breaker = NoteBreaker(failure_threshold=5, timeout=60)
+    if breaker.can_call():
+        breaker.record_success()
+        breaker.record_failure(Busy())
+    assert_type(breaker.is_open, bool)
+    assert_type(breaker.failure_count, int)
 
     models = [ModelConfig("a", timeout=30, retry_count=2, priority=1)]
 
@@ -285,6 +357,122 @@ async def managers() -> None:
     assert_type((await mixed.run("u")).value, bytes)
     behind = await manager_of(stacked).run("u")
     assert_type(behind.fallback_used, bool)
+
+
+# streams
+
+
+@retry
+async def words(prompt: str, *, size: int = 1) -> AsyncGenerator[str, None]:
+    yield prompt * size
+
+
+@retry(attempts=2)
+@circuit_breaker("words")
+@timeout(30, first_item=5, between_items=2)
+async def numbers(prompt: str, *, size: int = 1) -> AsyncIterator[int]:
+    yield len(prompt) * size
+
+
+@timeout(between_items=timedelta(seconds=2))
+async def spoken(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@stack(timeout(first_item=5), retry())
+def opened(prompt: str) -> AsyncIterator[str]:
+    return spoken(prompt)
+
+
+@fallback(to=[spoken])
+@timeout(30)
+async def streamed(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(to=[numbers], midstream="restart", degrade=value(0))
+async def restarted(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(degrade=value("sorry"))
+async def sorry(prompt: str) -> AsyncGenerator[str, None]:
+    yield prompt
+
+
+async def other_words(number: int) -> AsyncIterator[str]:
+    yield str(number)
+
+
+@fallback(to=[other_words])  # E: mypy[arg-type] pyright[reportArgumentType]
+async def with_another_prompt(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+@fallback(to=[replica])  # E: mypy[arg-type] pyright[reportArgumentType]
+async def mixed(url: str, *, size: int = 1) -> AsyncIterator[bytes]:
+    yield url.encode()
+
+
+class Speaker:
+    @retry
+    async def method(self, prompt: str) -> AsyncGenerator[str, None]:
+        yield prompt
+
+    @classmethod
+    @timeout(30, first_item=5)
+    async def of_the_class(cls, prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+    @retry
+    @classmethod
+    async def above_class(cls, prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+    @staticmethod
+    @retry
+    async def static(prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+
+@asynccontextmanager
+@retry(attempts=2)
+async def session(name: str) -> AsyncGenerator[bytes, None]:
+    yield name.encode()
+
+
+async def streams(speaker: Speaker) -> None:
+    assert_type(words("hi", size=2), AsyncGenerator[str, None])
+    assert_type([item async for item in numbers("hi", size=2)], list[int])
+    assert_type([item async for item in opened("hi")], list[str])
+    assert_type([item async for item in streamed("hi", size=2)], list[str])
+    async for item in restarted("hi"):
+        if isinstance(item, Restarted):
+            assert_type(item.from_target, str)
+            assert_type(item.to_target, str | None)
+            assert_type(item.items, int)
+        else:
+            assert_type(item, str | int)
+    assert_type([item async for item in sorry("hi")], list[str])
+    assert_type([item async for item in speaker.method("hi")], list[str])
+    assert_type([item async for item in Speaker.of_the_class("hi")], list[str])
+    assert_type([item async for item in Speaker.above_class("hi")], list[str])
+    assert_type([item async for item in Speaker.static("hi")], list[str])
+    async with session("name") as found:
+        assert_type(found, bytes)
+    async with aclosing(words("hi")) as stream:
+        assert_type(await anext(stream), str)
+    words(1)  # E: mypy[arg-type] pyright[reportArgumentType]
+
+    manager = FallbackManager([Target("a", words, timeout=8), Target("b", spoken)], deadline=60)
+    assert_type(manager, FallbackManager[str])
+    async with manager.stream("hi") as items:
+        assert_type(items, Items[str])
+        assert_type([item async for item in items], list[str])
+    assert_type(items.outcome, Outcome[None])
+    restarts = FallbackManager([words, spoken], midstream="restart")
+    async with restarts.stream("hi") as marked:
+        assert_type([item async for item in marked], list[str | Restarted])
 
 
 # what is around a call
@@ -331,3 +519,68 @@ async def errors() -> None:
 
 def without_waiting() -> None:
     assert_type(virtual_time(functions), None)
+
+
+# circuit breakers
+
+
+@circuit_breaker
+async def bare_breaker(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+slow_or_down: Trip = any_of(
+    consecutive(5),
+    count_window(100, failure_rate=0.3, min_calls=20),
+    time_window(60, slow_call=5, slow_rate=0.5),
+)
+shards = circuit_breaker(
+    "shards",
+    trip=slow_or_down,
+    on=(transient, Busy),
+    on_result=lambda answer: answer is None,
+    classify=classify,
+    open_for=exponential(base=30, cap=600),
+    probes=3,
+    successes=2,
+    probe_timeout=5,
+    mode="observe",
+    key="shard",
+)
+assert_type(shards, CircuitBreaker)
+
+
+@shards
+async def sharded(shard: str, number: int) -> float:
+    return number / 2
+
+
+class Shop:
+    @circuit_breaker(per="instance")
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+
+async def broken(shop: Shop) -> None:
+    assert_type(await bare_breaker("x", size=2), bytes)
+    assert_type(await sharded("eu", 1), float)
+    assert_type(await shop.fetch("x"), bytes)
+    await sharded("eu", "1")  # E: mypy[arg-type] pyright[reportArgumentType]
+    handle = shards.for_key("eu")
+    assert_type(handle, BreakerHandle)
+    assert_type(handle.snapshot(), BreakerSnapshot)
+    assert_type(breakers()["shards"].failure_rate, float | None)
+    with handle.acquire() as permit, handle.isolate():
+        assert_type(permit, BreakerPermit)
+        permit.fail(ValueError())
+    try:
+        await stack(timeout(30), retry(), circuit_breaker("shards"), timeout(8))(bare)("x")
+    except CircuitIsolated:
+        raise
+    except CircuitOpen as error:
+        assert_type(error.breaker, str)
+        assert_type(error.retry_after, float | None)
+        print(error.opened_by and error.opened_by.error)
+
+
+standard("prices", breaker=circuit_breaker("prices", open_for=10))

@@ -8,133 +8,102 @@ says something. Everything else is raised as what it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from resilient_openrouter.classify import error_from
+from resilient_openrouter._fields import choices_of, spent, text_of, tool_calls_of, usage_of
+from resilient_openrouter._head import Head
 from resilient_openrouter.errors import (
     ContentFiltered,
     EmptyResponse,
     MalformedResponse,
     OutputLimit,
 )
-from resilient_openrouter.evidence import clean, decoded, is_success, mapping, read_evidence
-from resilient_openrouter.hints import number
-from resilient_openrouter.results import Reply, ToolCall, Usage
-from resilient_openrouter.table import TABLE
+from resilient_openrouter.evidence import clean, decoded, is_success, mapping
+from resilient_openrouter.results import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_openrouter.errors import Billed, OpenRouterError
-    from resilient_openrouter.rows import Row
+    from resilient_openrouter.errors import OpenRouterError
 
-__all__ = ("Answer",)
+__all__ = ("Answer", "judged", "reply_of")
 
 # What counts as an answer besides text. Reasoning alone does not: nobody was answered.
 _CONTENT: Final = ("tool_calls", "refusal", "audio", "images")
-_PAGE_LIMIT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A whole answer as it came, and what is needed to judge it.
+class Answer(Head):
+    """A whole answer as it came, and what is needed to judge it."""
 
-    Header names are in lower case. `secrets` are texts that no message may
-    repeat; with `keep_raw` the body stays on the error.
-    """
-
-    status: int
-    headers: Mapping[str, str]
     body: bytes = field(repr=False)
-    model: str
-    table: tuple[Row, ...] = TABLE
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    keep_raw: bool = False
+
+    @classmethod
+    def of(cls, head: Head, body: bytes) -> Answer:
+        """Return the answer of a head and a body."""
+        return cls(**{each.name: getattr(head, each.name) for each in fields(head)}, body=body)
 
     def reply(self) -> Reply:
         """Return the reply, or raise the error that the answer holds instead."""
         payload = decoded(self.body)
         if not is_success(self.status):
-            raise self._refusal(payload)
+            raise self.refusal(payload, page=b"" if payload is not None else self.body)
         if not isinstance(payload, dict):
-            raise MalformedResponse(_what_is_wrong(self.body), **self._facts(payload))
+            raw = self.body if payload is None else payload
+            raise MalformedResponse(_what_is_wrong(self.body), **self.facts({}, raw))
         body = _unwrapped(mapping(cast("object", payload)))
-        choices = _choices(body)
+        choices = choices_of(body)
         error, partial = _error_in(body, choices)
         if error is not None:
-            raise self._refusal(body, error=error, partial=partial, **_spent(body))
+            raise self.refusal(body, error=error, partial=partial, **spent(body))
         if not choices:
-            raise EmptyResponse(**self._facts(body))
-        return self._judged(body, mapping(choices[0]))
+            raise EmptyResponse(**self.facts(body, body))
+        kind, partial = judged(mapping(choices[0]))
+        if kind is not None:
+            raise kind(partial=partial, **self.facts(body, body))
+        return reply_of(self, body)
 
-    def _refusal(
-        self,
-        payload: object,
-        *,
-        error: object = None,
-        **facts: Any,
-    ) -> OpenRouterError:
-        page = "" if payload is not None else self.body[:_PAGE_LIMIT].decode("utf-8", "replace")
-        evidence = read_evidence(self.status, self.headers, payload, error=error, text=page)
-        known = {
-            "model": self.model,
-            "generation_id": self._generation(mapping(payload)),
-            "raw": self._raw(payload),
-        }
-        return error_from(evidence, table=self.table, secrets=self.secrets, **(known | facts))
 
-    def _judged(self, body: Mapping[str, object], choice: Mapping[str, object]) -> Reply:
-        """Return the reply of a choice that ended well and says something."""
-        message = mapping(choice.get("message"))
-        finish = choice.get("finish_reason")
-        content = _text_of(message.get("content"))
-        says_something = bool(content) or any(message.get(each) for each in _CONTENT)
-        if finish == "content_filter":
-            raise ContentFiltered(partial=content or None, **self._facts(body))
-        if not says_something and finish == "length":
-            raise OutputLimit(**self._facts(body))
-        if not says_something:
-            raise EmptyResponse(**self._facts(body))
-        cached = self.headers.get("x-openrouter-cache-status", "").upper() == "HIT"
-        spent: dict[str, Any] = {"cost": 0.0, "billed": "no"} if cached else _spent(body)
-        return Reply(
-            content=content,
-            model=self.model,
-            model_served=clean(body.get("model")),
-            provider=clean(body.get("provider")),
-            usage=_usage(mapping(body.get("usage"))),
-            cost=spent.get("cost"),
-            billed=spent.get("billed", "unknown"),
-            finish_reason=finish if isinstance(finish, str) else None,
-            tool_calls=_tool_calls(message.get("tool_calls")),
-            reasoning=_text_of(message.get("reasoning")) or None,
-            generation_id=self._generation(body),
-            cached=cached,
-            raw=body,
-        )
+def judged(
+    choice: Mapping[str, object],
+) -> tuple[type[OpenRouterError] | None, str | None]:
+    """Return what is wrong with a choice that ended without an error, and the text it holds.
 
-    def _facts(self, payload: object) -> dict[str, Any]:
-        """Return what the answer tells about an error of our own finding."""
-        body = mapping(payload)
-        return {
-            "http_status": self.status,
-            "model": self.model,
-            "provider": clean(body.get("provider")),
-            "generation_id": self._generation(body),
-            "request_id": clean(self.headers.get("request-id")),
-            "usage": mapping(body.get("usage")) or None,
-            "raw": self._raw(payload),
-            **_spent(body),
-        }
+    Nothing is wrong where it ended well and says something.
+    """
+    message = mapping(choice.get("message"))
+    finish = choice.get("finish_reason")
+    text = text_of(message.get("content"))
+    if finish == "content_filter":
+        return ContentFiltered, text or None
+    if text or any(message.get(each) for each in _CONTENT):
+        return None, None
+    return (OutputLimit if finish == "length" else EmptyResponse), None
 
-    def _generation(self, body: Mapping[str, object]) -> str | None:
-        return clean(self.headers.get("x-generation-id")) or clean(body.get("id"))
 
-    def _raw(self, payload: object) -> object:
-        if not self.keep_raw:
-            return None
-        return self.body if payload is None else payload
+def reply_of(head: Head, body: Mapping[str, Any], **more: Any) -> Reply:
+    """Return the reply that the first choice of a body is."""
+    choice = mapping(choices_of(body)[0])
+    message = mapping(choice.get("message"))
+    finish = choice.get("finish_reason")
+    spent = head.spent(body)
+    return Reply(
+        content=text_of(message.get("content")),
+        model=head.model,
+        model_served=clean(body.get("model")),
+        provider=clean(body.get("provider")),
+        usage=usage_of(body),
+        cost=spent.get("cost"),
+        billed=spent.get("billed", "unknown"),
+        finish_reason=finish if isinstance(finish, str) else None,
+        tool_calls=tool_calls_of(message.get("tool_calls")),
+        reasoning=text_of(message.get("reasoning")) or None,
+        generation_id=head.generation(body),
+        cached=head.is_cached,
+        raw=body,
+        **more,
+    )
 
 
 def _unwrapped(body: Mapping[str, object]) -> Mapping[str, object]:
@@ -143,72 +112,15 @@ def _unwrapped(body: Mapping[str, object]) -> Mapping[str, object]:
     return inner if not body.get("choices") and inner.get("choices") else body
 
 
-def _choices(body: Mapping[str, object]) -> list[object]:
-    choices = body.get("choices")
-    return cast("list[object]", choices) if isinstance(choices, list) else []
-
-
 def _error_in(
     body: Mapping[str, object], choices: list[object]
 ) -> tuple[object | None, str | None]:
     """Return the error of a success and the text that came before it."""
     for choice in map(mapping, choices):
         if choice.get("error") or choice.get("finish_reason") == "error":
-            partial = _text_of(mapping(choice.get("message")).get("content"))
+            partial = text_of(mapping(choice.get("message")).get("content"))
             return body.get("error") or choice.get("error") or {"code": None}, partial or None
     return body.get("error") or None, None
-
-
-def _spent(body: Mapping[str, object]) -> dict[str, Any]:
-    """Return cost and `billed` as far as the usage tells; nothing where it does not."""
-    usage = mapping(body.get("usage"))
-    cost = number(usage.get("cost"))
-    if cost is None:
-        return {"billed": "no"} if _insured(usage, _choices(body)) else {}
-    billed: Billed = "yes" if cost > 0 else "no"
-    return {"cost": cost, "billed": billed}
-
-
-def _insured(usage: Mapping[str, object], choices: list[object]) -> bool:
-    """Tell whether OpenRouter charges nothing: no completion tokens and a blank finish reason."""
-    blank = all(not mapping(choice).get("finish_reason") for choice in choices)
-    return usage.get("completion_tokens") == 0 and blank
-
-
-def _usage(usage: Mapping[str, object]) -> Usage | None:
-    if not usage:
-        return None
-    prompt = mapping(usage.get("prompt_tokens_details"))
-    completion = mapping(usage.get("completion_tokens_details"))
-    return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        total_tokens=_count(usage.get("total_tokens")),
-        cached_tokens=_count(prompt.get("cached_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
-    )
-
-
-def _count(value: object) -> int | None:
-    count = number(value)
-    return None if count is None else int(count)
-
-
-def _tool_calls(value: object) -> tuple[ToolCall, ...]:
-    if not isinstance(value, list):
-        return ()
-    calls = cast("list[object]", value)
-    return tuple(cast("ToolCall", call) for call in calls if isinstance(call, dict))
-
-
-def _text_of(content: object) -> str:
-    """Return the text of a content, which some providers send as a list of parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = (mapping(part).get("text") for part in cast("list[object]", content))
-    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _what_is_wrong(body: bytes) -> str:

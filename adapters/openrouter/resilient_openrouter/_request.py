@@ -2,7 +2,7 @@
 
 Everything passes through untouched, in the order in which it was given, and
 equal requests give equal bytes. Only three mistakes are caught here: messages
-that are a text, a stream where one answer is collected, and a misspelt
+that are a text, a stream where one answer is awaited, and a misspelt
 routing preference, which the server refuses as a whole.
 """
 
@@ -40,8 +40,10 @@ _SECRET_LENGTH: Final = 8
 _MOST_TEXTS: Final = 256
 
 
-def encoded(model: str, messages: Messages, fields: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a request."""
+def encoded(
+    model: str, messages: Messages, fields: Mapping[str, Any], *, stream: bool = False
+) -> bytes:
+    """Return the bytes of a request, for one answer or for a stream of it."""
     if not isinstance(model, str):
         raise TypeError(f"the model must be a name, not {type(model).__qualname__}")
     if isinstance(messages, str | bytes | Mapping):
@@ -49,8 +51,10 @@ def encoded(model: str, messages: Messages, fields: Mapping[str, Any]) -> bytes:
             'messages must be a list such as [{"role": "user", "content": "..."}],'
             f" not a {type(messages).__qualname__}"
         )
-    if fields.get("stream"):
-        raise ValueError("stream=True: one answer is collected here, a stream is not opened")
+    if stream:
+        fields = {"stream": True} | dict(fields) | {"stream": True}
+    elif fields.get("stream"):
+        raise ValueError("stream=True: one answer is collected here; stream(...) opens one")
     _check_provider(fields.get("provider"))
     body = {"model": model, "messages": list(messages), **fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

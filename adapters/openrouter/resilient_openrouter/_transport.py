@@ -1,4 +1,4 @@
-"""One request over the wire: bounded, never repeated, its connection always given back.
+"""The HTTP client behind an `OpenRouter`: one for each event loop, with limits of its own.
 
 The HTTP client belongs to an event loop, so each loop that uses the same
 `OpenRouter` has its own, opened by the first request. A client that the
@@ -22,10 +22,7 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from resilient import remaining
-from resilient_openrouter._reach import reason_of, where
-from resilient_openrouter.classify import transport_error
-from resilient_openrouter.errors import ConnectFailed, MalformedResponse
-from resilient_openrouter.hints import lower
+from resilient_openrouter._exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,22 +32,13 @@ if TYPE_CHECKING:
     from resilient_openrouter._key import OpenRouterKey
     from resilient_openrouter._ledger import Record
 
-__all__ = ("Sent", "Transport")
+__all__ = ("Transport",)
 
 _POOL_SECONDS: Final = 10.0
 # Of the time that is left: enough to make another attempt elsewhere.
 _CONNECT_SHARE: Final = 0.9
 _POOL_SHARE: Final = 0.5
 _LEAST: Final = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The answer to one request, read to its end; header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Transport:
@@ -63,45 +51,27 @@ class Transport:
         *,
         client: httpx.AsyncClient | None,
         connect: float,
-        max_body: int,
     ) -> None:
         self._url = url
         self._key = key
         self._injected = client
         self._connect = connect
-        self._max_body = max_body
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, record: Record
-    ) -> Sent:
-        """Send a request and read its answer, whatever its status."""
+    def exchange(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        record: Record,
+        *,
+        connect: float | None = None,
+    ) -> Exchange:
+        """Return the exchange of a request that is not sent yet; `connect` replaces the default."""
         client = self._client()
+        limits = self._limits(self._connect if connect is None else connect)
         request = client.build_request(
-            "POST", self._url, content=body, headers=dict(headers), timeout=self._limits()
+            "POST", self._url, content=body, headers=dict(headers), timeout=limits
         )
-        try:
-            response = await client.send(
-                request, stream=True, auth=self._key, follow_redirects=False
-            )
-            try:
-                found = lower(response.headers)
-                record.begun(found.get("x-generation-id"))
-                read = await self._read(response, model, record)
-            finally:
-                # A connection that is not closed here is lost to the pool.
-                with anyio.CancelScope(shield=True):
-                    await response.aclose()
-        except Exception as error:
-            kind = transport_error(error)
-            if kind is None:
-                raise
-            why = reason_of(error) if kind is ConnectFailed else type(error).__name__
-            raise kind(
-                f"{kind.says}: {why} at {where(request.url)}",
-                model=model,
-                generation_id=record.call.generation_id,
-            ) from error
-        return Sent(response.status_code, found, read)
+        return Exchange(client, request, self._key, record)
 
     async def aenter(self) -> None:
         """Open the client of this loop, and keep it open for one more user."""
@@ -154,33 +124,12 @@ class Transport:
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.AsyncClient(follow_redirects=False, trust_env=False, verify=nobody)
 
-    def _limits(self) -> tuple[float, None, float | None, float]:
+    def _limits(self, connect: float) -> tuple[float, None, float | None, float]:
         """Return the limits for connecting, reading, writing and waiting for a connection."""
         left = remaining()
-        connect = max(_LEAST, min(self._connect, left * _CONNECT_SHARE))
+        connect = max(_LEAST, min(connect, left * _CONNECT_SHARE))
         pool = max(_LEAST, min(_POOL_SECONDS, left * _POOL_SHARE))
         return connect, None, None if left == inf else max(_LEAST, left), pool
-
-    async def _read(self, response: httpx.Response, model: str, record: Record) -> bytes:
-        """Read a bounded body; leading keep-alives are counted and dropped as they come."""
-        body = bytearray()
-        too_large = False
-        # A stream that is left early leaves iterators behind, which trio complains of; one that
-        # is cancelled unwinds all of them.
-        with anyio.CancelScope() as scope:
-            async for piece in response.aiter_bytes():
-                kept = piece if body else piece.lstrip()
-                record.padded(len(piece) - len(kept))
-                if too_large or len(body) + len(kept) > self._max_body:
-                    too_large = True
-                    scope.cancel()
-                else:
-                    body += kept
-        if too_large:
-            raise MalformedResponse(
-                f"the answer is larger than max_body={self._max_body} bytes", model=model
-            )
-        return bytes(body)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ chain. The policies come from `resilient`; nothing here retries by itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import fields as fields_of
 from enum import Enum
 from math import inf
@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 from urllib.parse import urlsplit
 
 from resilient import FallbackManager, Outcome, Target
-from resilient_openrouter._answer import Answer
 from resilient_openrouter._key import OpenRouterKey
 from resilient_openrouter._ledger import known_cost, ledger, open_record, unknown_costs
+from resilient_openrouter._reading import Reading
 from resilient_openrouter._request import Messages, encoded, texts
+from resilient_openrouter._timeouts import clocks_of
 from resilient_openrouter._transport import Transport
+from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import AllModelsFailed, OpenRouterError
-from resilient_openrouter.results import OpenRouterOutcome, Reply
+from resilient_openrouter.results import Chunk, OpenRouterOutcome, Reply
 from resilient_openrouter.table import TABLE
 from resilient_openrouter.targets import ModelTarget, TextTarget, scopes_of
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from resilient import Pipeline
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
+    from resilient_openrouter._ledger import Record
     from resilient_openrouter.rows import Row
 
 __all__ = ("is_loopback", "ModelManager", "OpenRouter")
@@ -96,12 +99,12 @@ class OpenRouter:
         self._headers = _headers(app)
         self._table = tuple(table)
         self._keep_raw = keep_raw
+        self._max_body = int(_positive(max_body, "max_body"))
         self._transport = Transport(
             f"{self._base_url}/chat/completions",
             self._key,
             client=client,
             connect=_positive(connect, "connect"),
-            max_body=int(_positive(max_body, "max_body")),
         )
 
     async def __aenter__(self) -> Self:
@@ -127,6 +130,44 @@ class OpenRouter:
         `tools=[...]`, `provider={...}`.
         """
         return await self._ask(model, messages, fields, target=model)
+
+    async def stream(
+        self,
+        model: str,
+        messages: Messages,
+        /,
+        *,
+        clocks: Clocks | Seconds | None = None,
+        reasoning_commits: bool = True,
+        **fields: Any,
+    ) -> AsyncGenerator[Chunk]:
+        """Ask a model once and yield its answer as it comes, without any policy.
+
+        Nothing is yielded before there is content, so an error before the
+        first chunk leaves nothing to be taken back. The last chunk has the
+        whole `reply`, with usage and cost; a stream that ends without one
+        raises why. `clocks` limit the time (a number is the total). With
+        `reasoning_commits=False` reasoning waits for the answer to begin.
+
+        Close it where you leave it early (`contextlib.aclosing`): that closes
+        the connection, and with most providers stops the bill.
+        """
+        limits = clocks_of(clocks, "clocks")
+        body = encoded(model, messages, fields, stream=True)
+        record = open_record(model, model)
+        try:
+            reading = self._reading(
+                body, messages, record, limits, reasoning_commits=reasoning_commits
+            )
+            try:
+                while chunks := await reading.next():
+                    for chunk in chunks:
+                        yield chunk
+            finally:
+                await reading.aclose()
+        except OpenRouterError as error:
+            record.failed(error)
+            raise
 
     def target(
         self,
@@ -248,22 +289,30 @@ class OpenRouter:
         body = encoded(model, messages, fields)
         record = open_record(model, target)
         try:
-            self._key.text()
-            sent = await self._transport.post(body, self._headers, model=model, record=record)
-            reply = Answer(
-                status=sent.status,
-                headers=sent.headers,
-                body=sent.body,
-                model=model,
-                table=self._table,
-                secrets=(*texts(messages), self._key.text()),
-                keep_raw=self._keep_raw,
-            ).reply()
+            reading = self._reading(body, messages, record, Clocks())
+            try:
+                return await reading.reply()
+            finally:
+                await reading.aclose()
         except OpenRouterError as error:
             record.failed(error)
             raise
-        record.answered(reply)
-        return reply
+
+    def _reading(
+        self, body: bytes, messages: Messages, record: Record, clocks: Clocks, **options: Any
+    ) -> Reading:
+        """Return the reading of an answer whose request is not sent yet."""
+        key = self._key.text()
+        return Reading(
+            self._transport.exchange(body, self._headers, record, connect=clocks.connect),
+            record,
+            clocks,
+            max_body=self._max_body,
+            table=self._table,
+            secrets=(*texts(messages), key),
+            keep_raw=self._keep_raw,
+            **options,
+        )
 
 
 class ModelManager(FallbackManager[Reply]):

@@ -2,7 +2,8 @@
 
 A reply is the answer with its circumstances: who gave it, why it ended, what
 it cost. `reply("...")` makes the same type from a text, so a last resort
-never breaks code that reads `outcome.value.content`.
+never breaks code that reads `outcome.value.content`. A stream comes in pieces,
+each a `Chunk`, and the last of them has the reply that they add up to.
 
 Money has three states: known, known to be nothing, and unknown. A request
 that was sent and never answered may have been billed, so it is counted in
@@ -11,6 +12,7 @@ that was sent and never answered may have been billed, so it is counted in
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -23,7 +25,16 @@ if TYPE_CHECKING:
     from resilient.typing import LastResort
     from resilient_openrouter.errors import Billed
 
-__all__ = ("ModelCall", "OpenRouterOutcome", "Reply", "reply", "ToolCall", "ToolFunction", "Usage")
+__all__ = (
+    "Chunk",
+    "ModelCall",
+    "OpenRouterOutcome",
+    "Reply",
+    "reply",
+    "ToolCall",
+    "ToolFunction",
+    "Usage",
+)
 
 T = TypeVar("T")
 
@@ -36,7 +47,7 @@ class ToolFunction(TypedDict, total=False):
 
 
 class ToolCall(TypedDict, total=False):
-    """One tool call of a reply, exactly as the server sent it."""
+    """One tool call of a reply, exactly as the server sent it; in a chunk, a fragment of one."""
 
     id: str
     type: str
@@ -62,7 +73,9 @@ class Reply:
     `model` is the name that was asked for, `model_served` the dated name that
     answered: they differ on every success and mean no fallback. `content` is
     `""` where the model answered with tool calls only. `cost` is in dollars,
-    `None` when nobody knows. `raw` is the whole body.
+    `None` when nobody knows. `malformed_events` counts the events of a stream
+    that were no JSON and left out. `raw` is the whole body; the one of a
+    stream is put together from its events.
 
     >>> Reply(content="Because air scatters blue light more than red.", model="local")
     Reply(model='local', finish_reason=None, characters=46, tool_calls=0, cost=None)
@@ -80,7 +93,16 @@ class Reply:
     reasoning: str | None = None
     generation_id: str | None = None
     cached: bool = False
+    malformed_events: int = 0
     raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def bad_tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls whose arguments are no JSON object; they are delivered as they are.
+
+        `on_result=lambda found: found.bad_tool_calls` makes them a failure.
+        """
+        return tuple(call for call in self.tool_calls if not _has_arguments(call))
 
     def __repr__(self) -> str:
         """Leave the answer out: it is the user's, and a `repr` ends in logs."""
@@ -88,6 +110,50 @@ class Reply:
             f"Reply(model={self.model!r}, finish_reason={self.finish_reason!r},"
             f" characters={len(self.content)}, tool_calls={len(self.tool_calls)},"
             f" cost={self.cost!r})"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Chunk:
+    """A piece of a streamed answer: what it adds to the text, the reasoning, the tool calls.
+
+    `tool_calls` are fragments, told apart by their `index`, and so are the
+    choices of an answer that has several. The last chunk of a complete answer
+    has its `reply`, with the reason of the end, the usage and the cost; no
+    other one does. `raw` is the event as it came.
+
+    >>> Chunk(content="Because ")
+    Chunk(characters=8, reasoning=0, tool_calls=0)
+    """
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    index: int = 0
+    reply: Reply | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended; `None` before the last chunk."""
+        return None if self.reply is None else self.reply.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the whole answer; `None` before the last chunk."""
+        return None if self.reply is None else self.reply.usage
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of the whole answer in dollars; `None` before the last chunk."""
+        return None if self.reply is None else self.reply.cost
+
+    def __repr__(self) -> str:
+        """Leave the answer out, as a reply does."""
+        last = "" if self.reply is None else f", reply={self.reply!r}"
+        return (
+            f"Chunk(characters={len(self.content)}, reasoning={len(self.reasoning)},"
+            f" tool_calls={len(self.tool_calls)}{last})"
         )
 
 
@@ -135,3 +201,13 @@ def reply(text: str) -> LastResort:
     Each use makes a new `Reply`, with no model and a cost of nothing.
     """
     return value(factory=partial(Reply, content=text, cost=0.0, billed="no"))
+
+
+def _has_arguments(call: ToolCall) -> bool:
+    arguments = call.get("function", {}).get("arguments")
+    if not arguments:
+        return True  # a function without parameters
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False

@@ -10,10 +10,8 @@ writes down who ended the answer.
 from __future__ import annotations
 
 import json
-import re
 import socket
 import struct
-import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +33,9 @@ from resilient_openrouter.emulator.http import (
     head,
 )
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
+from resilient_openrouter.emulator.rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.scenarios import PARAMETERS, SCENARIOS, Scenario
+from resilient_openrouter.emulator.scenarios.streams import COMMENT, streamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +51,6 @@ LAST_PORT: Final = 65535
 NO_PATH: Final = "e404_address"
 _PREFIX: Final = "/api/v1"
 _OWN: Final = "emu/"
-_NUMERIC: Final = frozenset({"seconds", "after", "every"})
-_PLACE = re.compile(r"\$([a-z]+)")
 _PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
 _ABORT: Final = struct.pack("ii", 1, 0)
 
@@ -79,7 +77,7 @@ class Emulator:
         self._labels = Labels()
         self._stack = AsyncExitStack()
         self._address: tuple[str, int] | None = None
-        self._began = time.monotonic()
+        self._began = 0.0
         self._connections = 0
 
     @property
@@ -107,6 +105,7 @@ class Emulator:
         self._labels.refuse(key)
 
     async def __aenter__(self) -> Self:
+        self._began = anyio.current_time()  # noqa: TID251 - one run has one origin
         try:
             listener = await anyio.create_tcp_listener(
                 local_host="127.0.0.1", local_port=self._port, backlog=512
@@ -208,17 +207,19 @@ class Emulator:
 
     async def _give(self, connection: Connection, entry: Entry, name: str) -> bool:
         scenario, parameters = _parse(name)
+        scenario = _as_asked(scenario, entry.body)
         now = datetime.now(UTC)
         places = self._places(entry, now) | parameters
-        await anyio.sleep(_number(scenario.pause, places))
+        await anyio.sleep(number_of(scenario.pause, places))
         if scenario.status is not None:
             entry.status = scenario.status
             await self._give_bytes(connection, entry, scenario, places, now)
         if scenario.ending == "stall":
-            every = _number(scenario.every, places)
+            every = number_of(scenario.every, places)
+            alive = PADDING if scenario.parts is None else COMMENT.encode()
             while True:
                 await anyio.sleep(every)
-                await self._send(connection, entry, chunk(PADDING))
+                await self._send(connection, entry, chunk(alive))
         if scenario.ending == "silence":
             await anyio.sleep_forever()
         if scenario.ending == "reset":
@@ -236,10 +237,11 @@ class Emulator:
         places: Mapping[str, str],
         now: datetime,
     ) -> None:
-        body = _body(scenario.body, places)
-        chunked = scenario.status == HTTPStatus.OK or scenario.ending != "whole"
-        headers = _headers(places["id"], now) | {
-            name: _text(text, places) for name, text in scenario.headers.items()
+        is_stream = scenario.parts is not None
+        body = body_of(scenario.body, places)
+        chunked = is_stream or scenario.status == HTTPStatus.OK or scenario.ending != "whole"
+        headers = _headers(places["id"], now, is_stream=is_stream) | {
+            name: text_of(text, places) for name, text in scenario.headers.items()
         }
         headers |= (
             {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
@@ -252,12 +254,21 @@ class Emulator:
         await self._send(connection, entry, first)
         for _ in range(scenario.padding):
             await self._send(connection, entry, chunk(PADDING))
+        last = body
+        for piece in chunks_of(scenario.parts or (), scenario.wire, places):
+            if last:
+                await self._send(connection, entry, chunk(last))
+            last = b""
+            if isinstance(piece, bytes):
+                last = piece
+            elif piece:
+                await anyio.sleep(piece)
         if scenario.ending == "whole":
             # Noted before the last byte, so that whoever has read it finds it noted.
             entry.end("completed", self._now())
-            await self._send(connection, entry, (chunk(body) if body else b"") + LAST_CHUNK)
-        elif body:
-            await self._send(connection, entry, chunk(body))
+            await self._send(connection, entry, (chunk(last) if last else b"") + LAST_CHUNK)
+        elif last:
+            await self._send(connection, entry, chunk(last))
 
     async def _send(self, connection: Connection, entry: Entry, data: bytes) -> None:
         await connection.send(data)
@@ -282,7 +293,7 @@ class Emulator:
         return shown
 
     def _now(self) -> float:
-        return time.monotonic() - self._began
+        return anyio.current_time() - self._began  # noqa: TID251 - one run has one origin
 
 
 def _parse(name: str) -> tuple[Scenario, dict[str, str]]:
@@ -299,46 +310,32 @@ def _parse(name: str) -> tuple[Scenario, dict[str, str]]:
                 f"scenario {plain!r} has no parameter {each!r}: {', '.join(sorted(PARAMETERS))}"
             )
     scenario, places = SCENARIOS[plain], PARAMETERS | parameters
-    pause, every = (str(_number(each, places)) for each in (scenario.pause, scenario.every))
-    return replace(scenario, pause=float(pause), every=float(every)), parameters
+    for each in parameters:
+        if each != "text":
+            float(places[each])  # a mistake is told where the script is given
+    pause, every = (number_of(each, places) for each in (scenario.pause, scenario.every))
+    return replace(scenario, pause=pause, every=every), parameters
 
 
-def _number(value: float | str, places: Mapping[str, str]) -> float:
-    return float(places[value.removeprefix("$")]) if isinstance(value, str) else value
+def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:
+    """Return the scenario as it answers a request: a completion, or a stream of it."""
+    if scenario.parts is not None or scenario.is_plain or asked.get("stream") is not True:
+        return scenario
+    if scenario.ending == "stall" and not scenario.body:
+        return replace(scenario, parts=(), padding=0)
+    body = scenario.body
+    if not isinstance(body, dict) or not cast("dict[str, Any]", body).get("choices"):
+        return scenario
+    return replace(scenario, body="", parts=streamed(cast("dict[str, Any]", body)), padding=0)
 
 
-def _filled(value: object, places: Mapping[str, str], *, plain: bool = False) -> object:
-    """Fill the places of a template; a place for a number becomes one, except in headers."""
-    if isinstance(value, dict):
-        items = cast("dict[str, object]", value).items()
-        return {
-            name: _filled(each, places, plain=plain or name == "headers") for name, each in items
-        }
-    if isinstance(value, list):
-        return [_filled(each, places, plain=plain) for each in cast("list[object]", value)]
-    if not isinstance(value, str):
-        return value
-    if value.startswith("$") and value[1:] in _NUMERIC and not plain:
-        number = float(places[value[1:]])
-        return int(number) if number.is_integer() else number
-    return _text(value, places)
-
-
-def _text(template: str, places: Mapping[str, str]) -> str:
-    return _PLACE.sub(lambda found: places.get(found[1], found[0]), template)
-
-
-def _body(body: object, places: Mapping[str, str]) -> bytes:
-    filled = _filled(body, places)
-    if isinstance(filled, str):
-        return filled.encode()
-    return json.dumps(filled, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _headers(generation: str, now: datetime) -> dict[str, str]:
+def _headers(generation: str, now: datetime, *, is_stream: bool) -> dict[str, str]:
+    kind = {"content-type": "application/json"}
+    if is_stream:
+        kind = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     return {
         "date": format_datetime(now, usegmt=True),
-        "content-type": "application/json",
+        **kind,
         "x-generation-id": generation,
         "access-control-allow-origin": "*",
         "access-control-expose-headers": "X-Generation-Id, X-Provider-Name, request-id, cf-ray",

@@ -28,6 +28,8 @@ OpenRouterError(Exception)
 ├── EdgeError                    the network in front of OpenRouter failed
 ├── EmptyResponse                an answer without a completion
 ├── MalformedResponse            an answer that is not the JSON it should be
+├── StreamTruncated              a stream that ended before its answer was complete
+├── StreamStalled(TimeoutError)  one of the clocks of an attempt expired
 ├── ConnectFailed                the host could not be reached; nothing was sent
 ├── ConnectionLost               the connection broke; the request may have been executed
 ├── LocalSaturation              our own connection pool had no place
@@ -82,6 +84,7 @@ from resilient_openrouter.errors._refusals import (
     QuotaExhausted,
     TooManyRequests,
 )
+from resilient_openrouter.errors._streams import StreamStalled, StreamTruncated
 
 __all__ = (
     "AccountThrottled",
@@ -111,6 +114,8 @@ __all__ = (
     "PaymentRequired",
     "QuotaExhausted",
     "ServerError",
+    "StreamStalled",
+    "StreamTruncated",
     "TooManyRequests",
     "UpstreamError",
     "UpstreamTimeout",

@@ -1,8 +1,8 @@
 """What the emulated server can answer, as data.
 
 A scenario says what one answer looks like: its status and headers, what comes
-before the body, the body, and how it ends. Texts that begin with `$` are
-filled in for each request:
+before the body, the body, and how it ends. A completion is streamed to whoever
+asks for a stream. Texts that begin with `$` are filled in for each request:
 
     $id        a fresh generation id        $model     the model as it was asked for
     $served    its dated name               $provider  the provider that serves it
@@ -17,6 +17,7 @@ from resilient_openrouter.emulator.scenarios import (
     connections,
     errors_in_200,
     refusals,
+    streams,
     successes,
 )
 from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, Ending, Scenario
@@ -24,5 +25,9 @@ from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, Ending, Sc
 __all__ = ("Ending", "PARAMETERS", "Scenario", "SCENARIOS")
 
 SCENARIOS: dict[str, Scenario] = (
-    successes.SUCCESSES | errors_in_200.ERRORS_IN_200 | refusals.REFUSALS | connections.CONNECTIONS
+    successes.SUCCESSES
+    | errors_in_200.ERRORS_IN_200
+    | refusals.REFUSALS
+    | streams.STREAMS
+    | connections.CONNECTIONS
 )

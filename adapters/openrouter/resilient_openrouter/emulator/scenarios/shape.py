@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ("Ending", "PARAMETERS", "Scenario")
+__all__ = ("Ending", "Event", "Gap", "PARAMETERS", "Part", "Scenario", "Wire", "Words")
 
 Ending = Literal["whole", "stall", "silence", "reset", "close"]
 """How an answer ends.
@@ -14,6 +14,58 @@ Ending = Literal["whole", "stall", "silence", "reset", "close"]
 more, and the connection stays open. `reset`: RST. `close`: FIN.
 """
 
+Number: TypeAlias = float | str
+"""A number, or the name of a parameter that is one: `"$seconds"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream; `body` is its JSON."""
+
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of an answer, an event each, with a gap behind every one.
+
+    `count=None` is the whole text, in two halves where it is a single word; a
+    count goes round and round in it.
+    """
+
+    text: str = "$text"
+    count: Number | None = None
+    gap: Number = "$gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which nothing is sent."""
+
+    seconds: Number = "$gap"
+
+
+Part: TypeAlias = str | Event | Words | Gap
+"""A part of a stream, one HTTP chunk: text as it is, an event, words, a gap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """How the lines of a stream are written, and where its bytes are cut.
+
+    `newline` ends each line; `colon` is what follows the name of a field;
+    with `is_folded` the JSON of an event stands on several lines of `data`;
+    `before` comes before everything and `around` before each event. `cut` is
+    the size of the HTTP chunks in bytes (`None`: a part is a chunk).
+    """
+
+    newline: str = "\n"
+    colon: str = ": "
+    is_folded: bool = False
+    before: str = ""
+    around: str = ""
+    cut: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
@@ -21,15 +73,20 @@ class Scenario:
 
     `pause` is the time before the first byte, `padding` the number of
     keep-alives before the body, `status=None` an answer without a byte.
-    A `body` that is text is sent as it is, anything else as JSON.
+    A `body` that is text is sent as it is, anything else as JSON; with `parts`
+    the answer is a stream instead. A completion is streamed to whoever asks
+    for a stream, unless it `is_plain`.
     """
 
     status: int | None = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
     body: Any = ""
+    parts: tuple[Part, ...] | None = None
+    wire: Wire = field(default_factory=Wire)
+    is_plain: bool = False
     padding: int = 0
-    pause: float | str = 0.0
-    every: float | str = "$every"
+    pause: Number = 0.0
+    every: Number = "$every"
     ending: Ending = "whole"
 
 
@@ -38,4 +95,6 @@ PARAMETERS: Final[dict[str, str]] = {
     "seconds": "26",
     "after": "2",
     "every": "0.2",
+    "gap": "0",
+    "tokens": "20",
 }

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from resilient_openrouter.emulator.scenarios.shape import Scenario
 
-__all__ = ("completion", "SUCCESSES")
+__all__ = ("completion", "NO_USAGE", "SUCCESSES", "USAGE")
 
-_USAGE: Final = {
+USAGE: Final = {
     "prompt_tokens": 19,
     "completion_tokens": 7,
     "total_tokens": 26,
@@ -23,7 +23,7 @@ _USAGE: Final = {
     "completion_tokens_details": {"reasoning_tokens": 0},
 }
 
-_NO_USAGE: Final = {
+NO_USAGE: Final = {
     "prompt_tokens": 0,
     "completion_tokens": 0,
     "total_tokens": 0,
@@ -37,7 +37,7 @@ def completion(
     *,
     finish: str | None = "stop",
     native: str | None = "completed",
-    usage: dict[str, Any] = _USAGE,
+    usage: dict[str, Any] = USAGE,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the body of a success, in the shape and order of the real one."""
@@ -103,7 +103,7 @@ SUCCESSES: Final[dict[str, Scenario]] = {
             "X-OpenRouter-Cache-TTL": "288",
             "X-OpenRouter-Cache-Source-Id": "gen-1777319700-aaaaaaaaaaaaaaaaaaaa",
         },
-        body=completion({"content": "$text"}, usage=_NO_USAGE),
+        body=completion({"content": "$text"}, usage=NO_USAGE),
     ),
     "ok_fallback_metadata": Scenario(
         body=completion(
@@ -140,6 +140,6 @@ SUCCESSES: Final[dict[str, Scenario]] = {
         ),
     ),
     "shim_text": Scenario(
-        body=completion({"content": "Connect timeout, please try again later."}, usage=_NO_USAGE),
+        body=completion({"content": "Connect timeout, please try again later."}, usage=NO_USAGE),
     ),
 }
