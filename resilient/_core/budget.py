@@ -62,10 +62,17 @@ class Budget:
         return True
 
     def available(self, now: float) -> float:
-        """Return the tokens that are left."""
-        self._advance(now)
+        """Return the tokens that are left, and change nothing: whoever looks may be anybody."""
         # A deposit expires before the withdrawal that it paid for: less than nothing may be left.
-        return max(0, self._reserve + self._total) / TOKEN
+        return max(0, self._reserve + self._left(now)) / TOKEN
+
+    def _left(self, now: float) -> int:
+        slot = math.floor(now * SLOTS / self._ttl)
+        newest = self._newest
+        if newest is None or abs(slot - newest) > SLOTS:
+            return 0  # as `_advance` has it
+        expired = range(newest + 1 - SLOTS, slot + 1 - SLOTS)
+        return self._total - sum(self._entries[old % PLACES] for old in expired)
 
     def _add(self, slot: int, units: int) -> None:
         self._entries[slot % PLACES] += units

@@ -115,6 +115,16 @@ def fresh_budgets() -> Generator[None]:
         _here.reset(token)
 
 
+def snapshot() -> list[tuple[str, float]]:
+    """Return the name of each budget and the tokens that it has left now; nothing changes."""
+    here, now = _here.get(), clock_now()
+    found: list[tuple[str, float]] = []
+    for name, shared in (_process if here is None else here).copy().items():
+        with shared.lock:
+            found.append((name, shared.budget.available(now)))
+    return found
+
+
 class _Shared:
     """The tokens of one name, and the options that they were made with."""
 

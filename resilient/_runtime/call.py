@@ -71,7 +71,7 @@ class Call(Ledger):
         self.cancelling = 0 if task is None else task.cancelling()
         self.runtime = runtime
         self.parent = current.get()
-        if process.watch is not None and "opentelemetry.trace" in modules:
+        if process.watch is not None and "opentelemetry.context" in modules:
             process.watch()
         self.loud = listeners = process.loud
         if listeners or plan.listeners:

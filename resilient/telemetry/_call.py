@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resilient._core.outcome import Attempt, SkippedTarget
+    from resilient._core.outcome import Attempt, Kind, SkippedTarget
 
 
 class Plan(Protocol):
@@ -79,6 +79,11 @@ class Call(Protocol):
     @property
     def attempt(self) -> int:
         """The number of the attempt at hand, 0 before the first."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Why the attempt at hand is made."""
         ...
 
     @property

@@ -1,4 +1,6 @@
-"""How a span says what failed: a type of few distinct values, and a text only if it is safe.
+"""How spans and metrics say what failed: a type of few distinct values, a text only if it is safe.
+
+Both ask the same `Failures`, so a span and its point always say the same.
 
 The message of a foreign exception may hold what the user passed in, so it is
 nowhere, unless a function of the user's own makes a text of it.
@@ -25,7 +27,7 @@ _PIPELINES = 4096
 
 
 class Failures:
-    """What a listener knows of errors: the distinct types so far, and how to describe one."""
+    """What the listeners know of errors: the distinct types so far, and how to describe one."""
 
     __slots__ = ("_describe", "_known")
 
@@ -36,6 +38,14 @@ class Failures:
     def type_of(self, pipeline: str, error: BaseException) -> str:
         """Return `error.type`, which has at most 64 distinct values in a pipeline."""
         return self.bounded(pipeline, error_type(error))
+
+    def of(
+        self, pipeline: str, error: BaseException | None, *, unacceptable: bool = False
+    ) -> str | None:
+        """Return `error.type`, `None` where nothing failed: a cancellation is no failure."""
+        if isinstance(error, Exception):
+            return self.type_of(pipeline, error)
+        return "unacceptable_result" if unacceptable and error is None else None
 
     def bounded(self, pipeline: str, kind: str) -> str:
         """Return `kind`, or `_OTHER` where the pipeline has had too many others."""

@@ -1,24 +1,27 @@
 """Who listens in this process, and since when.
 
-By default the log does, and OpenTelemetry as soon as somebody has set a tracer
-provider: each call looks, while the API is loaded and until there is one. So
-a provider that is set late is seen by the next call, and without one no span
-is ever made.
+By default the log does, and OpenTelemetry as soon as somebody has set a
+provider: spans with a tracer provider, metrics with a meter provider, each
+without the other. Each call looks, while the API is loaded, until there are
+both. So a provider that is set late is seen by the next call, and without one
+no span is begun and nothing is measured.
 """
 
 from __future__ import annotations
 
-import sys
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient._core import options
 from resilient._runtime.listeners import check_listener, once, process
-from resilient.telemetry import names
+from resilient.telemetry import _providers, names
+from resilient.telemetry._failures import Failures
 from resilient.telemetry._logs import LEVELS, LogListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from resilient._runtime.listeners import Listener
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 def install(
     *,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
     spans: bool = True,
+    metrics: bool = True,
     logs: bool = True,
     listeners: Sequence[Listener] = (),
     exceptions: Literal["off", "span"] = "off",
@@ -37,14 +42,14 @@ def install(
 ) -> None:
     """Set who is told of the calls of this process; the last call of it wins.
 
-    Spans go to `tracer_provider`, by default to the global one as soon as
-    there is one. `logs` are lines on the stdlib logger `resilient`.
-    `listeners` are told of every event. `exceptions="span"` records the
-    exception that leaves a call on the innermost span that it left, traceback
-    and message included; `describe_error` makes a text of a foreign exception
-    for the status of a span: both are off because messages may hold what the
-    user passed in. `severities` changes how loud a log line is, by its event
-    name.
+    Spans go to `tracer_provider` and metrics to `meter_provider`, by default
+    to the global ones as soon as there are any. `logs` are lines on the stdlib
+    logger `resilient`. `listeners` are told of every event.
+    `exceptions="span"` records the exception that leaves a call on the
+    innermost span that it left, traceback and message included;
+    `describe_error` makes a text of a foreign exception for the status of a
+    span: both are off because messages may hold what the user passed in.
+    `severities` changes how loud a log line is, by its event name.
 
     This is the state of things without any call: `install()`. Calls in flight
     keep the listeners that they began with.
@@ -60,38 +65,33 @@ def install(
         raise TypeError(
             f"install(describe_error=) takes a function, not {options.shown(describe_error)}"
         )
-    if tracer_provider is not None and not callable(getattr(tracer_provider, "get_tracer", None)):
-        shown = options.shown(tracer_provider)
-        raise TypeError(f"install(tracer_provider=) takes a TracerProvider, not {shown}")
+    _check_provider(tracer_provider, "tracer_provider", "get_tracer", "TracerProvider")
+    _check_provider(meter_provider, "meter_provider", "get_meter", "MeterProvider")
     quiet = (LogListener(_checked(severities or {})),) if logs else ()
+    failures = Failures(describe_error)
 
-    def listener_of(provider: TracerProvider) -> Listener:
+    def of_spans(provider: TracerProvider) -> Listener:
         from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - only where it is used
 
-        return OtelListener(provider, exceptions=exceptions, describe_error=describe_error)
+        return OtelListener(provider, failures, exceptions=exceptions)
 
-    def watch() -> None:
-        provider = global_provider()
-        if provider is None:
-            return
-        try:
-            found = (listener_of(provider), *told)
-        except Exception as error:  # noqa: BLE001 - a provider that fails must fail no call
-            name = type(error).__qualname__
-            once(("watch", name), "no spans: the tracer provider failed with %s", name)
-            found = told
-        if process.watch is watch:  # nobody installed anything else meanwhile
-            process.loud, process.watch = found, None
+    def of_metrics(provider: MeterProvider) -> Listener:
+        from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as above
 
-    loud = told
-    if spans and tracer_provider is not None:
-        loud = (listener_of(tracer_provider), *told)
-    process.watch = watch if spans and tracer_provider is None else None
-    process.loud, process.quiet = loud, quiet
+        return MetricsListener(provider, failures)
+
+    # Spans first: a point is recorded in the context of its span.
+    parts: list[_Part] = []
+    if spans:
+        parts.append(_Part("spans", of_spans, tracer_provider, _providers.tracer_provider))
+    if metrics:
+        parts.append(_Part("metrics", of_metrics, meter_provider, _providers.meter_provider))
+    _Lookout(parts, told).begin()
+    process.quiet = quiet
 
 
 def uninstall() -> None:
-    """Leave nobody listening: no spans, no log lines, no listeners of the process.
+    """Leave nobody listening: no spans, no metrics, no log lines, no listeners of the process.
 
     Listeners of a pipeline (`stack(listeners=)`) stay.
 
@@ -102,23 +102,70 @@ def uninstall() -> None:
     process.loud = process.quiet = ()
 
 
-def global_provider() -> TracerProvider | None:
-    """Return the tracer provider of the process, `None` until somebody has set one."""
-    trace: Any = sys.modules.get("opentelemetry.trace")
-    try:
-        provider: TracerProvider | None = trace._TRACER_PROVIDER  # noqa: SLF001 - asking costs 1.6 µs
-    except AttributeError:
-        return _asked(trace)
-    return provider
+class _Part:
+    """Spans or metrics: a listener, as soon as its provider is there."""
+
+    __slots__ = ("_find", "_make", "_name", "listener", "waits")
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[Any], Listener],
+        given: Any,  # noqa: ANN401 - a provider of either kind
+        find: Callable[[], Any],
+    ) -> None:
+        self._name = name
+        self._make = make
+        self._find = find
+        self.waits = given is None
+        self.listener: tuple[Listener, ...] = () if given is None else (make(given),)
+
+    def has_news(self) -> bool:
+        """Tell whether the provider that it waits for is there."""
+        return self.waits and self._find() is not None
+
+    def begin(self) -> None:
+        """Listen, with that provider."""
+        self.waits = False
+        try:
+            self.listener = (self._make(self._find()),)
+        except Exception as error:  # noqa: BLE001 - a provider that fails must fail no call
+            said = type(error).__qualname__
+            once(
+                ("watch", self._name, said), "no %s: the provider failed with %s", self._name, said
+            )
 
 
-def _asked(trace: Any) -> TracerProvider | None:  # noqa: ANN401 - a module
-    try:
-        provider: TracerProvider = trace.get_tracer_provider()
-        placeholder = isinstance(provider, trace.ProxyTracerProvider)
-    except AttributeError:  # it is being imported right now
-        return None
-    return None if placeholder else provider
+class _Lookout:
+    """Lets the parts listen as their providers turn up, in front of those who are told anyway."""
+
+    __slots__ = ("_changing", "_parts", "_told")
+
+    def __init__(self, parts: list[_Part], told: tuple[Listener, ...]) -> None:
+        self._parts = parts
+        self._told = told
+        self._changing = RLock()
+
+    def begin(self) -> None:
+        """Make whoever can listen now the listeners of the process."""
+        process.loud = tuple(one for part in self._parts for one in part.listener) + self._told
+        process.watch = self.look if any(part.waits for part in self._parts) else None
+
+    def look(self) -> None:
+        """Look whether a provider has turned up; each call asks this while one may."""
+        if not _providers.is_any_set() or not any(part.has_news() for part in self._parts):
+            return
+        with self._changing:  # two threads may find one each, and none must get lost
+            for part in self._parts:
+                if part.has_news():
+                    part.begin()
+            if process.watch == self.look:  # nobody installed anything else meanwhile
+                self.begin()
+
+
+def _check_provider(given: object, option: str, method: str, kind: str) -> None:
+    if given is not None and not callable(getattr(given, method, None)):
+        raise TypeError(f"install({option}=) takes a {kind}, not {options.shown(given)}")
 
 
 def _checked(severities: Mapping[str, Severity]) -> Mapping[str, Severity]:

@@ -9,7 +9,6 @@ call that recovered is clean, with failed attempts below it.
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
@@ -28,9 +27,9 @@ from resilient.telemetry._attributes import (
     of_skip,
     of_target,
 )
-from resilient.telemetry._failures import Failures
 from resilient.telemetry._spans import Attempt, CallSpans, detach, finish, times_of
 from resilient.telemetry._targets import ATTEMPT, description_of, kind_of
+from resilient.telemetry._version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from resilient.telemetry._attributes import Attributes
     from resilient.telemetry._call import Call
     from resilient.telemetry._describe import SpanDescription
-    from resilient.telemetry._failures import Describe
+    from resilient.telemetry._failures import Failures
 
 _INTERNAL = SpanKind.INTERNAL
 
@@ -55,13 +54,13 @@ class OtelListener:
     def __init__(
         self,
         provider: TracerProvider,
+        failures: Failures,
         *,
         exceptions: Literal["off", "span"] = "off",
-        describe_error: Describe | None = None,
     ) -> None:
-        self._tracer = provider.get_tracer(names.SCOPE, _version(), schema_url=names.SCHEMA_URL)
+        self._tracer = provider.get_tracer(names.SCOPE, version(), schema_url=names.SCHEMA_URL)
         self._record = exceptions == "span"
-        self._failures = Failures(describe_error)
+        self._failures = failures
         self._hooks: dict[type[events.Event], Callable[[CallSpans, Any, Call], None]] = {
             events.AttemptStarted: self._attempt_started,
             events.AttemptEnded: self._attempt_ended,
@@ -131,7 +130,7 @@ class OtelListener:
         if span is None:
             return
         end = spans.times.ns(event.ended)
-        failed = self._failed(call, event.error, unacceptable=event.unacceptable)
+        failed = self._failures.of(call.plan.name, event.error, unacceptable=event.unacceptable)
         if span.is_recording():
             span.set_attributes(of_attempt_end(event))
             if failed is not None:
@@ -168,7 +167,7 @@ class OtelListener:
         )
 
     def _fell_back(self, spans: CallSpans, event: events.FellBack, call: Call) -> None:
-        failed = self._failed(call, event.error)
+        failed = self._failures.of(call.plan.name, event.error)
         self._end_target(spans, spans.times.ns(event.at), failed, event.error)
 
     def _degraded(self, spans: CallSpans, event: events.Degraded, _call: Call) -> None:
@@ -177,7 +176,7 @@ class OtelListener:
     def _call_ended(self, spans: CallSpans, event: events.CallEnded, call: Call) -> None:
         end = spans.times.ns(event.at)
         unacceptable = event.outcome == "failure" and event.error is None
-        failed = self._failed(call, event.error, unacceptable=unacceptable)
+        failed = self._failures.of(call.plan.name, event.error, unacceptable=unacceptable)
         self._end_target(spans, end, failed, event.error)
         span = spans.call
         spans.ended = True
@@ -209,14 +208,6 @@ class OtelListener:
                 self._fail(target, failed, error)
         finish(target, end)
 
-    def _failed(
-        self, call: Call, error: BaseException | None, *, unacceptable: bool = False
-    ) -> str | None:
-        """Return `error.type`, `None` where nothing failed: a cancellation is no failure."""
-        if isinstance(error, Exception):
-            return self._failures.type_of(call.plan.name, error)
-        return "unacceptable_result" if unacceptable and error is None else None
-
     def _fail(self, span: Span, kind: str, error: BaseException | None) -> None:
         span.set_attribute(names.ERROR_TYPE, kind)
         text = None if error is None else self._failures.text_of(error)
@@ -228,10 +219,3 @@ class OtelListener:
         if self._record and error is not None and spans.recorded != id(error):
             spans.recorded = id(error)
             span.record_exception(error, timestamp=at)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version(names.DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree
-        return ""

@@ -1,8 +1,8 @@
 """Every name that telemetry emits, as data.
 
-Span attributes and their values, patterns of span names, the log lines with
-their severities and fields, and what `error.type` says of the library's own
-errors. Code takes its names from here, a test compares them with the tables of
+Span attributes and their values, patterns of span names, the metrics, the log
+lines with their severities and fields, and what `error.type` says of the
+library's own errors. Code takes its names from here, a test compares them with the tables of
 the published page, and another with what is really emitted.
 """
 
@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from resilient._core.breaker_states import State
 from resilient._core.events import CallOutcome, RetryResult
 from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
-__all__ = ("Attribute", "Line", "Severity", "Span", "Type")
+__all__ = ("Attribute", "Line", "Metric", "Severity", "Span", "Type")
 
 Type: TypeAlias = Literal["str", "bool", "int", "float", "str[]"]
 """The type of a value; `float` holds seconds."""
@@ -23,6 +24,11 @@ Severity: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 """How loud a log line is."""
 
 SpanKind: TypeAlias = Literal["call", "attempt", "target"]
+
+Instrument: TypeAlias = Literal[
+    "histogram", "counter", "observable_up_down_counter", "observable_gauge"
+]
+"""What a metric is measured with."""
 
 SCOPE = "resilient"
 DISTRIBUTION = "resilient-policies"
@@ -55,18 +61,41 @@ SKIP_SCOPE = "resilient.skip.scope"
 ERROR_TYPE = "error.type"
 STATUS = "http.response.status_code"
 
+# Only on metrics.
+ENFORCED = "resilient.rejection.enforced"
+BREAKER = "resilient.circuit_breaker.name"
+BREAKER_STATE = "resilient.circuit_breaker.state"
+BREAKER_FROM = "resilient.circuit_breaker.state.from"
+BREAKER_TO = "resilient.circuit_breaker.state.to"
+
+# On metrics and in log lines.
+BUDGET = "resilient.budget.name"
+POLICY = "resilient.policy.name"
+
 # Only in log lines.
 EVENT = "event.name"
 TRACE_ID = "resilient.trace_id"
 SPAN_ID = "resilient.span_id"
 ELAPSED = "resilient.call.elapsed"
 LIMIT = "resilient.retry.attempts"
-BUDGET = "resilient.retry.budget.name"
 NEXT_TARGET = "resilient.fallback.to"
-POLICY = "resilient.policy.name"
 RETRY_AFTER = "resilient.retry_after"
 FILE = "code.file.path"
 LINE = "code.line.number"
+
+# Metrics.
+CALL_DURATION = "resilient.call.duration"
+ATTEMPT_DURATION = "resilient.attempt.duration"
+CALL_RETRIES = "resilient.call.retries"
+CALL_RETRY_DELAY = "resilient.call.retry_delay"
+FIRST_ITEM_DURATION = "resilient.stream.first_item.duration"
+REJECTIONS = "resilient.rejections"
+SELECTIONS = "resilient.fallback.selections"
+SKIPS = "resilient.target.skips"
+OVERRUNS = "resilient.timeout.overruns"
+TRANSITIONS = "resilient.circuit_breaker.transitions"
+STATES = "resilient.circuit_breaker.state"
+TOKENS = "resilient.retry.budget.available"
 
 # Log lines.
 SCHEDULED = "resilient.retry.scheduled"
@@ -114,6 +143,23 @@ class Line:
     severity: Severity | None
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric: what it is measured with, its unit, what it says, its attributes.
+
+    Those of `sometimes` are left out where they do not apply. `buckets` are
+    the upper bounds that a histogram asks for; a view may have others.
+    """
+
+    name: str
+    instrument: Instrument
+    unit: str
+    says: str
+    attributes: tuple[str, ...]
+    sometimes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
 SPANS = (
     Span("call", "{pipeline}", "internal"),
     Span("attempt", "attempt {pipeline}", "internal"),
@@ -124,6 +170,7 @@ _DISPOSITIONS = get_args(Disposition)
 _OUTCOMES = get_args(CallOutcome)
 _RETRY_RESULTS = get_args(RetryResult)
 _WAIT_SOURCES = get_args(WaitSource)
+_STATES = get_args(State)
 _LIMITS = ("attempt", "total")
 _SKIPS = ("scope_condemned", "cooldown", "deadline", "routed_away", "disabled")
 
@@ -201,10 +248,133 @@ LINES = (
     Line(ATTEMPT_ENDED, None),
 )
 
+# The list of the HTTP conventions, and as far again for answers that are thought about.
+DURATIONS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1, 2.5, 5, 7.5, 10, 20, 40, 80),
+)
+COUNTS = (1, 2, 3, 4, 5)
+
+METRICS = (
+    Metric(
+        CALL_DURATION,
+        "histogram",
+        "s",
+        "How long a guarded call took, one point for each",
+        (PIPELINE, OUTCOME),
+        (RETRY_RESULT, ERROR_TYPE),
+        DURATIONS,
+    ),
+    Metric(
+        ATTEMPT_DURATION,
+        "histogram",
+        "s",
+        "How long a target took, one point for each attempt",
+        (PIPELINE, TARGET, KIND),
+        (ERROR_TYPE,),
+        DURATIONS,
+    ),
+    Metric(
+        CALL_RETRIES,
+        "histogram",
+        "{retry}",
+        "How many retries a call made, of those that made any",
+        (PIPELINE,),
+        buckets=COUNTS,
+    ),
+    Metric(
+        CALL_RETRY_DELAY,
+        "histogram",
+        "s",
+        "How long a call waited between its attempts, of those that waited",
+        (PIPELINE,),
+        buckets=DURATIONS,
+    ),
+    Metric(
+        FIRST_ITEM_DURATION,
+        "histogram",
+        "s",
+        "How long an attempt took to give the first item of a stream",
+        (PIPELINE, TARGET),
+        buckets=DURATIONS,
+    ),
+    Metric(
+        REJECTIONS,
+        "counter",
+        "{rejection}",
+        "Times that a policy refused",
+        (POLICY, ERROR_TYPE, ENFORCED),
+    ),
+    Metric(
+        SELECTIONS,
+        "counter",
+        "{call}",
+        "Calls that a target answered, where there are several",
+        (PIPELINE, TARGET, TARGET_INDEX),
+    ),
+    Metric(
+        SKIPS,
+        "counter",
+        "{skip}",
+        "Times that a target was not asked",
+        (PIPELINE, TARGET, SKIP_REASON),
+    ),
+    Metric(
+        OVERRUNS,
+        "counter",
+        "{overrun}",
+        "Times that code swallowed a cancellation and came back late",
+        (PIPELINE,),
+    ),
+    Metric(
+        TRANSITIONS,
+        "counter",
+        "{transition}",
+        "Times that a circuit breaker changed its state",
+        (BREAKER, BREAKER_FROM, BREAKER_TO),
+    ),
+    Metric(
+        STATES,
+        "observable_up_down_counter",
+        "1",
+        "How many circuit breakers of a name are in a state",
+        (BREAKER, BREAKER_STATE),
+    ),
+    Metric(
+        TOKENS,
+        "observable_gauge",
+        "{token}",
+        "How many retries a budget would pay for now",
+        (BUDGET,),
+    ),
+)
+
+LABELS = (
+    Attribute(PIPELINE, "str"),
+    Attribute(OUTCOME, "str", values=_OUTCOMES),
+    Attribute(RETRY_RESULT, "str", values=_RETRY_RESULTS),
+    Attribute(ERROR_TYPE, "str"),
+    Attribute(TARGET, "str"),
+    Attribute(TARGET_INDEX, "int"),
+    Attribute(KIND, "str", values=get_args(Kind)),
+    Attribute(SKIP_REASON, "str", values=_SKIPS),
+    Attribute(POLICY, "str"),
+    Attribute(ENFORCED, "bool"),
+    Attribute(BREAKER, "str"),
+    Attribute(BREAKER_STATE, "str", values=_STATES),
+    Attribute(BREAKER_FROM, "str", values=_STATES),
+    Attribute(BREAKER_TO, "str", values=_STATES),
+    Attribute(BUDGET, "str"),
+)
+"""The attributes of metrics."""
+
 OTHER = "_OTHER"
 """What `error.type` says past the last of the distinct values of a pipeline."""
 
 DISTINCT_ERRORS = 64
+
+BUDGET_REFUSED = "budget_exhausted"
+"""What `error.type` says where a budget has no token for a retry."""
 
 ERROR_TYPES = (
     ('`TimedOut`, limit `"attempt"`', "timeout"),

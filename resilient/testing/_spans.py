@@ -1,76 +1,59 @@
-"""Spans of a test, from a provider of its own.
+"""Spans, metrics and log lines of a test, from providers of its own.
 
-The global tracer provider can be set once in a process, so a test passes its
-own. Ids count from 1, and under virtual time all instants are exact, so two
-runs of one schedule give the same spans to the byte.
+Under virtual time all instants are exact and ids count from 1, so two runs of
+one schedule give the same spans to the byte.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import StatusCode
-
-from resilient._runtime.listeners import process
+from resilient._runtime.listeners import log, process
 from resilient.telemetry import names
-from resilient.telemetry._otel import OtelListener
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override  # anyio needs it as well
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.sampling import Sampler
 
-
-class CountingIds(IdGenerator):
-    """Ids that count from 1: traces and spans each for themselves."""
-
-    def __init__(self) -> None:
-        self._traces = count(1)
-        self._spans = count(1)
-
-    @override
-    def generate_trace_id(self) -> int:
-        return next(self._traces)
-
-    @override
-    def generate_span_id(self) -> int:
-        return next(self._spans)
+    from resilient._runtime.listeners import Listener
+    from resilient.testing._measured import CapturedMetric
 
 
-class CapturedSpans(SpanProcessor):
-    """The spans that were made, in the order in which they began."""
+class CapturedSpans:
+    """The spans that were made, in the order in which they began; also the metrics and the log."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
+        sdk = _sdk()
         self.started: list[ReadableSpan] = []
         self.ended: list[ReadableSpan] = []
-        self.provider = TracerProvider(
-            sampler=sampler,
-            resource=Resource.get_empty(),
-            id_generator=CountingIds(),
-            shutdown_on_exit=False,
-        )
-        self.provider.add_span_processor(self)
+        self.logs: list[logging.LogRecord] = []
+        """The lines of the library's log, all severities."""
+        self.provider = sdk.tracer_provider(sdk.Noting(self.started, self.ended), sampler)
+        self._measurements = sdk.Measurements()
+        self.meter_provider = self._measurements.provider
+        self._measured: dict[str, CapturedMetric] | None = None
 
-    @override
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self.started.append(span)
+    @property
+    def metrics(self) -> Mapping[str, CapturedMetric]:
+        """What was measured so far, by the names of the metrics; none that has no point."""
+        return self._measurements.read() if self._measured is None else self._measured
 
-    @override
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
+    def close(self) -> None:
+        """Measure no further."""
+        self._measured = self._measurements.read()
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return what listens for this capture."""
+        from resilient.telemetry._failures import Failures  # noqa: PLC0415 - as `_sdk`
+        from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as `_sdk`
+        from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
+
+        failures = Failures(None)
+        return OtelListener(self.provider, failures), MetricsListener(self.meter_provider, failures)
 
     def __iter__(self) -> Iterator[ReadableSpan]:
         """Iterate over the spans, also those that have not ended."""
@@ -121,7 +104,7 @@ def _short(span: ReadableSpan) -> str:
         span.name,
         "" if number is None else f"#{number}",
         f"({attributes.get(names.DISPOSITION)})" if skipped else "",
-        "ERROR" if span.status.status_code is StatusCode.ERROR else "",
+        "ERROR" if span.status.status_code.name == "ERROR" else "",
         str(attributes.get(names.ERROR_TYPE, "")),
     ]
     return " ".join(part for part in parts if part)
@@ -148,14 +131,67 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - of any type that a span can hol
     return str(value) if isinstance(value, (str, int)) else ",".join(value)
 
 
+class _Lines(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+
 @contextmanager
 def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
-    """Yield what the calls inside make of spans; other listeners stay as they are."""
+    """Yield what the calls inside make of spans, metrics and log lines.
+
+    Providers are its own, so neither the global ones nor their exporters see
+    anything of it. Listeners that are installed stay, but for those of
+    OpenTelemetry; the log writes what it always does, and every severity of it
+    is captured.
+
+    It needs OpenTelemetry's SDK, which the extra `testing` brings; without it
+    this is an `ImportError`.
+
+    >>> from resilient import retry
+    >>> from resilient.testing import virtual_time
+    >>> @retry(attempts=2, backoff=[0.5])
+    ... async def ask() -> str:
+    ...     raise ConnectionError
+    >>> with capture_spans() as spans:
+    ...     virtual_time(ask)
+    Traceback (most recent call last):
+    ConnectionError
+    >>> for line in spans.tree():
+    ...     print(line)
+    ask ERROR ConnectionError
+      attempt ask #1 ERROR ConnectionError
+      attempt ask #2 ERROR ConnectionError
+    >>> spans.metrics["resilient.call.retries"].sum, len(spans.logs)
+    (1, 2)
+    """
     spans = CapturedSpans(sampler)
+    mine = spans.listeners()
+    handler, level = _Lines(spans.logs), log.level
     loud, watch = process.loud, process.watch
-    others = tuple(one for one in loud if not isinstance(one, OtelListener))
-    process.loud, process.watch = (OtelListener(spans.provider), *others), None
+    others = tuple(one for one in loud if type(one) not in {type(own) for own in mine})
+    process.loud, process.watch = (*mine, *others), None
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
     try:
         yield spans
     finally:
+        spans.close()
+        log.setLevel(level)
+        log.removeHandler(handler)
         process.loud, process.watch = loud, watch
+
+
+def _sdk() -> Any:  # noqa: ANN401 - a module
+    """Load what a capture needs of the SDK, which nobody needs who captures nothing."""
+    try:
+        from resilient.testing import _sdk as sdk  # noqa: PLC0415 - as the docstring says
+    except ImportError as error:
+        raise ImportError(
+            "capture_spans() needs opentelemetry-sdk: pip install 'resilient-policies[testing]'"
+        ) from error
+    return sdk

@@ -58,7 +58,15 @@ BELOW = {
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target", "_items"},
     "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
-    "telemetry": {"_core", "_runtime.listeners", "errors", "events"} | PUBLIC,
+    "telemetry": {
+        "_core",
+        "_runtime.budgets",
+        "_runtime.listeners",
+        "_runtime.world",
+        "errors",
+        "events",
+    }
+    | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},
     "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
 
 from resilient import telemetry
@@ -19,6 +20,8 @@ def _fresh_listeners(monkeypatch):
     monkeypatch.setattr(listeners, "_said", set())
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
     process = listeners.process
     before = process.loud, process.quiet, process.watch
     telemetry.install()

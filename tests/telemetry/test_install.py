@@ -10,8 +10,9 @@ import threading
 import time
 
 import pytest
-from opentelemetry import context, trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry import context, metrics, trace
+from opentelemetry.metrics import _internal as metrics_api
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -24,7 +25,7 @@ from opentelemetry.trace import (
 from resilient import retry, stack, telemetry
 from resilient._runtime.clock import runtime
 from resilient._runtime.listeners import process
-from resilient.telemetry import _install, names
+from resilient.telemetry import _providers, names
 from resilient.telemetry._otel import OtelListener
 from resilient.testing import virtual_time
 from resilient.testing._spans import CapturedSpans, capture_spans
@@ -71,15 +72,68 @@ def test_a_provider_set_after_decoration_is_used(backend):
     trace.set_tracer_provider(captured.provider)
     virtual_time(ask, backend=backend)
     assert captured.tree() == ["ask", "  attempt ask #1"]
-    assert (kinds(process.loud), process.watch) == (["OtelListener"], None)
+    assert kinds(process.loud) == ["OtelListener"]
     virtual_time(ask, backend=backend)
     assert len(captured) == 4
 
 
+@both
+def test_a_meter_provider_set_after_decoration_is_used(backend):
+    """A global meter provider is seen by the next call, also where there is no tracer provider."""
+    virtual_time(ask, backend=backend)
+    captured = CapturedSpans()
+    metrics.set_meter_provider(captured.meter_provider)
+    virtual_time(ask, backend=backend)
+    assert kinds(process.loud) == ["MetricsListener"]
+    assert captured.metrics[names.CALL_DURATION].count == 1
+    assert len(captured) == 0
+
+
+@both
+@pytest.mark.parametrize("first", ["spans", "metrics"])
+def test_providers_may_come_one_after_the_other(backend, first):
+    """Whichever provider comes first, both listen in the end, spans first, and nobody looks on."""
+    captured = CapturedSpans()
+    setters = {
+        "spans": lambda: trace.set_tracer_provider(captured.provider),
+        "metrics": lambda: metrics.set_meter_provider(captured.meter_provider),
+    }
+    setters.pop(first)()
+    virtual_time(ask, backend=backend)
+    (alone,) = process.loud
+    assert process.watch is not None
+    setters.popitem()[1]()
+    virtual_time(ask, backend=backend)
+    assert kinds(process.loud) == ["OtelListener", "MetricsListener"]
+    assert alone in process.loud
+    assert process.watch is None
+
+
+def test_two_looks_at_once_lose_no_provider(monkeypatch):
+    """A look that another one overtakes, which finds the other provider, keeps what that found."""
+    captured, look, overtaken = CapturedSpans(), process.watch, []
+
+    def find_late():
+        provider = find()
+        if not overtaken:
+            overtaken.append(True)
+            metrics.set_meter_provider(captured.meter_provider)
+            look()
+        return provider
+
+    (part, _) = look.__self__._parts
+    find, part._find = part._find, find_late
+    trace.set_tracer_provider(captured.provider)
+    look()
+    assert kinds(process.loud) == ["OtelListener", "MetricsListener"]
+    assert process.watch is None
+
+
 def test_without_a_provider_nothing_is_made(monkeypatch):
-    """With the API alone no listener is there and no span is begun."""
+    """With the API alone no listener is there, no span is begun and nothing is measured."""
     monkeypatch.setattr(trace.NoOpTracer, "start_span", None)
     monkeypatch.setattr(trace.ProxyTracer, "start_span", None)
+    monkeypatch.setattr(metrics.NoOpMeter, "create_histogram", None)
     assert virtual_time(ask) == trace.INVALID_SPAN_CONTEXT
     assert (process.loud, process.watch is None) == ((), False)
 
@@ -90,8 +144,8 @@ def test_without_a_provider_a_remote_parent_passes_through():
 
 
 def test_without_the_api_nobody_looks(monkeypatch):
-    """While `opentelemetry.trace` is not imported, a call does not even look for a provider."""
-    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    """While the API is not imported, a call does not even look for a provider."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.context")
     looked = []
     process.watch = lambda: looked.append(1)
 
@@ -116,22 +170,36 @@ print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))
     assert fresh_python(program) == "[]"
 
 
-def test_the_private_attribute_may_go(monkeypatch):
-    """Where `_TRACER_PROVIDER` does not exist, the public function says whether there is one."""
-    placeholder, provider = trace.ProxyTracerProvider(), TracerProvider(shutdown_on_exit=False)
-    monkeypatch.delattr(trace, "_TRACER_PROVIDER")
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: placeholder)
-    assert _install.global_provider() is None
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    assert _install.global_provider() is provider
+KINDS = pytest.mark.parametrize(
+    ("api", "variable", "ask_for", "found"),
+    [
+        (trace, "_TRACER_PROVIDER", "get_tracer_provider", _providers.tracer_provider),
+        (metrics_api, "_METER_PROVIDER", "get_meter_provider", _providers.meter_provider),
+    ],
+    ids=["spans", "metrics"],
+)
 
 
-def test_a_half_imported_api_has_no_provider(monkeypatch):
+@KINDS
+def test_the_private_variable_may_go(api, variable, ask_for, found, monkeypatch):
+    """Where the API's variable does not exist, its public function says if there is a provider."""
+    assert not _providers.is_any_set()
+    placeholder, provider = getattr(api, ask_for)(), object()
+    monkeypatch.delattr(api, variable)
+    assert _providers.is_any_set()
+    monkeypatch.setattr(api, ask_for, lambda: placeholder)
+    assert found() is None
+    monkeypatch.setattr(api, ask_for, lambda: provider)
+    assert found() is provider
+
+
+@KINDS
+def test_a_half_imported_api_has_no_provider(api, variable, ask_for, found, monkeypatch):
     """A module that another thread is importing right now is no provider and no error."""
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", type(sys)("opentelemetry.trace"))
-    assert _install.global_provider() is None
-    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
-    assert _install.global_provider() is None
+    monkeypatch.setitem(sys.modules, api.__name__, type(sys)(api.__name__))
+    assert found() is None
+    monkeypatch.delitem(sys.modules, api.__name__)
+    assert found() is None
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, ParentBased(ALWAYS_OFF)])
@@ -202,12 +270,20 @@ def test_the_last_install_wins():
     assert kinds(process.quiet) == ["LogListener"]
 
 
-def test_spans_and_logs_can_be_left_out():
-    """`spans=False` looks for no provider, and `logs=False` writes no line."""
-    trace.set_tracer_provider(CapturedSpans().provider)
-    telemetry.install(spans=False, logs=False)
+def test_every_part_can_be_left_out():
+    """Without spans and metrics nobody looks for a provider; `logs=False` writes no line."""
+    captured = CapturedSpans()
+    trace.set_tracer_provider(captured.provider)
+    metrics.set_meter_provider(captured.meter_provider)
+    telemetry.install(spans=False, metrics=False, logs=False)
     virtual_time(ask)
     assert (process.loud, process.quiet, process.watch) == ((), (), None)
+    telemetry.install(spans=False)
+    virtual_time(ask)
+    assert kinds(process.loud) == ["MetricsListener"]
+    telemetry.install(metrics=False)
+    virtual_time(ask)
+    assert kinds(process.loud) == ["OtelListener"]
 
 
 def test_a_late_provider_joins_the_listeners():
@@ -237,12 +313,16 @@ def test_uninstall_leaves_nobody():
 
 
 def test_a_provider_that_fails_fails_no_call(lines):
-    """A global provider that makes no tracer is logged once, and calls go on without spans."""
+    """A global provider that makes nothing is logged once, and calls go on without it."""
     trace.set_tracer_provider(object())
+    metrics.set_meter_provider(metrics_api._ProxyMeterProvider())
+    metrics_api._METER_PROVIDER.get_meter = None
     for _ in range(2):
         assert virtual_time(ask) == trace.INVALID_SPAN_CONTEXT
-    (line,) = lines()
-    assert line.getMessage() == "no spans: the tracer provider failed with AttributeError"
+    assert [line.getMessage() for line in lines()] == [
+        "no spans: the provider failed with AttributeError",
+        "no metrics: the provider failed with TypeError",
+    ]
     assert (process.loud, process.watch) == ((), None)
 
 
@@ -330,6 +410,7 @@ def test_times_are_anchored_once_per_call(spans, monkeypatch):
     [
         ({"exceptions": "all"}, ValueError, "exceptions"),
         ({"tracer_provider": object()}, TypeError, "tracer_provider"),
+        ({"meter_provider": object()}, TypeError, "meter_provider"),
         ({"listeners": [print]}, TypeError, "listeners"),
         ({"listeners": [Note]}, TypeError, "listeners"),
         ({"describe_error": "str"}, TypeError, "describe_error"),
@@ -347,13 +428,9 @@ def test_a_wrong_option_is_refused(options, error, complaint):
 
 def test_an_exporter_that_fails_ends_no_call(lines):
     """A span processor that raises is logged once, and every span ends all the same."""
-    captured = CapturedSpans()
     begun = []
 
-    class Broken(type(captured)):
-        def __init__(self):
-            pass
-
+    class Broken(SpanProcessor):
         def on_start(self, span, parent_context=None):
             begun.append(span)
 

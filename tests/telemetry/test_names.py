@@ -75,6 +75,44 @@ def test_log_fields_are_those_of_the_page():
     assert published == [(one.name, one.type, one.values) for one in names.FIELDS]
 
 
+def test_metrics_are_those_of_the_page():
+    """The page lists every metric with its instrument, its unit and its attributes."""
+    published = [
+        (name.strip("`"), kind, unit.strip("`"), *labels(attributes), says)
+        for name, kind, unit, attributes, says in table("Metrics", "metric")
+    ]
+    assert published == [
+        (
+            one.name,
+            one.instrument.replace("_", " ").replace("up down", "up-down"),
+            one.unit,
+            one.attributes,
+            one.sometimes,
+            one.says,
+        )
+        for one in names.METRICS
+    ]
+
+
+def labels(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the attributes that a cell lists, and those of them that are sometimes left out."""
+    found = re.findall(r"`([^`]*)`(\??)", cell)
+    return tuple(n for n, often in found if not often), tuple(n for n, often in found if often)
+
+
+def test_attributes_of_metrics_are_those_of_the_page():
+    """The page lists every attribute of a metric with its type and its closed set."""
+    rows = table("Metrics", "attribute")
+    published = [(name.strip("`"), kind, ticked(values)) for name, kind, values in rows]
+    assert published == [(one.name, one.type, one.values) for one in names.LABELS]
+
+
+def test_every_attribute_of_a_metric_is_explained():
+    """The metrics have the attributes of the table of theirs, and no others."""
+    used = {name for one in names.METRICS for name in (*one.attributes, *one.sometimes)}
+    assert used == {one.name for one in names.LABELS}
+
+
 def test_error_types_are_those_of_the_page():
     """The page lists what `error.type` says of each error of the library."""
     published = [(source, kind.strip("`")) for source, kind in table("What failed", "error")]
@@ -102,7 +140,7 @@ def test_names_are_nowhere_but_in_their_table():
         if path.name != "names.py"
         for line in path.read_text(encoding="utf-8").splitlines()
         for found in re.findall(r'"(resilient\.\w+(?:\.\w+)*)"', line)
-        if ">>>" not in line and found != "resilient.telemetry._targets"
+        if ">>>" not in line and "._" not in found
     ]
     assert written == []
 
@@ -119,5 +157,8 @@ def test_every_name_is_used():
 def test_own_names_are_namespaced():
     """Every name is ours by its prefix, or a standard one."""
     standard = {"error.type", "event.name", "http.response.status_code"}
-    every = [one.name for one in (*names.ATTRIBUTES, *names.FIELDS, *names.LINES)]
+    every = [
+        one.name
+        for one in (*names.ATTRIBUTES, *names.FIELDS, *names.LINES, *names.LABELS, *names.METRICS)
+    ]
     assert {name for name in every if not name.startswith(("resilient.", "code."))} == standard

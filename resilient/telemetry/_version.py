@@ -1,0 +1,15 @@
+"""The version that spans and metrics carry."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from resilient.telemetry import names
+
+
+def version() -> str:
+    """Return the version of the distribution, empty in a bare source tree."""
+    try:
+        return importlib.metadata.version(names.DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
