@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # A provider asks a thread pool for its resource in a child that was forked. There it waits for
 # ever on the pool's lock, unless the pool's own fork hook was there before the provider's.
-import concurrent.futures.thread  # noqa: F401
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import sys
 from itertools import count
 from typing import TYPE_CHECKING, Any
