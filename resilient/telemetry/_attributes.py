@@ -91,6 +91,8 @@ def of_attempt_end(event: events.AttemptEnded) -> Attributes:
         attributes[names.TIMEOUT_SCOPE] = event.timeout_limit
     if event.overrun is not None:
         attributes[names.OVERRUN] = event.overrun
+    if event.first_item is not None:
+        attributes[names.FIRST_ITEM] = float(event.first_item)
     status = error_status(event.error)
     if status is not None:
         attributes[names.STATUS] = status
@@ -109,4 +111,6 @@ def of_call_end(event: events.CallEnded, call: Call) -> Attributes:
         attributes[names.TARGET_INDEX] = event.target_index
     if event.outcome == "degraded":
         attributes[names.DEGRADED] = True
+    if event.items is not None:
+        attributes[names.ITEMS] = event.items
     return attributes

@@ -64,8 +64,13 @@ def _opened(event: BreakerChanged) -> str:
     if event.reason == "relapsed":
         came = "was too slow" if slow else f"failed with {event.opened_by}"
         return f"opened again: a probe {came}{after}"
-    last = "" if slow or event.opened_by is None else f", the last with {event.opened_by}"
-    return f"opened: {_figures(event)}{last}{after}"
+    return f"opened: {_figures(event)}{'' if slow else _last(event)}{after}"
+
+
+def _last(event: BreakerChanged) -> str:
+    if event.opened_by is None:
+        return ""
+    return f"{', the last' if event.failures != 1 else ''} with {event.opened_by}"
 
 
 def _figures(event: BreakerChanged) -> str:

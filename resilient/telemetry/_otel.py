@@ -25,7 +25,7 @@ from resilient.telemetry._attributes import (
     of_call_end,
     of_target,
 )
-from resilient.telemetry._spans import Attempt, CallSpans, detach, fail, finish, times_of
+from resilient.telemetry._spans import Attempt, CallSpans, enter, fail, finish, times_of
 from resilient.telemetry._targets import ATTEMPT, description_of, kind_of
 from resilient.telemetry._unasked import Unasked
 from resilient.telemetry._version import version
@@ -115,8 +115,10 @@ class OtelListener:
         context = set_span_in_context(span)
         shown = Attempt(span, span if spans.target is None else spans.target)
         spans.attempt_context = context = otel.set_value(ATTEMPT, shown, context)
-        token = otel.attach(context)
-        call.leave_attempt = lambda: detach(token)
+        call.leave_attempt = enter(context)
+        if call.plan.stream:
+            # The consumer may ask for each item in another task: every time anew.
+            call.enter_item = lambda: enter(context)
 
     def _enter_target(
         self, spans: CallSpans, described: SpanDescription, event: events.AttemptStarted, start: int

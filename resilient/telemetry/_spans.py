@@ -146,6 +146,12 @@ def finish(span: Span, end: int) -> None:
         once(("end", type(error)), "ending a span failed with %s", type(error).__qualname__)
 
 
+def enter(context: Context) -> Callable[[], None]:
+    """Make `context` current in this task; return what undoes it there."""
+    token = otel.attach(context)
+    return lambda: detach(token)
+
+
 def detach(token: Token[Context]) -> None:
     """Leave the context that was attached."""
     own: object = token

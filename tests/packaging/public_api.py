@@ -78,6 +78,8 @@ def is_defined(value: object) -> bool:
 def of_value(module: types.ModuleType, exported: str, value: Any) -> list[str]:
     """Return the lines of one exported name."""
     name = f"{module.__name__}.{exported}"
+    if inspect.ismodule(value):
+        return [f"{name} = {value.__name__}"]
     if inspect.isclass(value):
         return [*of_class(name, value)]
     if inspect.isfunction(value):
