@@ -79,7 +79,9 @@ def _figures(event: BreakerChanged) -> str:
         return "its rule says so"
     of = f"of {event.calls} call{'' if event.calls == 1 else 's'}"
     bad = [f"{event.failures} {of} failed"] if event.failures else []
-    if event.slow:
+    if event.opened_by == names.SLOW_CALL and not event.slow:  # a row keeps no two counts
+        bad = [f"{event.failures} {of} failed or {_were(event.failures or 0)} slow"]
+    elif event.slow:
         bad.append(f"{event.slow} {'' if bad else f'{of} '}{_were(event.slow)} slow")
     within = "" if event.window is None else f" in {seconds(event.window)}"
     return f"{' and '.join(bad)}{within}"
