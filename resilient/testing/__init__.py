@@ -3,6 +3,7 @@
 `virtual_time` runs an async function on a clock that jumps: a test of an hour
 of retries takes milliseconds and reads exact times. `Tester` runs policies
 against scripts of failures, on asyncio and trio, and compares what happened.
+`capture_spans` shows what telemetry makes of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._leftovers import leftovers
+from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned, Run
+from resilient.testing._spans import CapturedSpans, capture_spans
 from resilient.testing._steps import Bad, Fail, Hang, Ok, Stubborn
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
@@ -20,12 +23,16 @@ __all__ = (
     "Bad",
     "cancel_at_every_await",
     "Cancelled",
+    "capture_spans",
+    "CapturedMetric",
+    "CapturedSpans",
     "Fail",
     "fresh_breakers",
     "Hang",
     "Interrupted",
     "leftovers",
     "Log",
+    "MetricPoint",
     "Ok",
     "Raised",
     "Returned",

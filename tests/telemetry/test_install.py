@@ -27,8 +27,7 @@ from resilient._runtime.clock import runtime
 from resilient._runtime.listeners import process
 from resilient.telemetry import _providers, names
 from resilient.telemetry._otel import OtelListener
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans, capture_spans
+from resilient.testing import CapturedSpans, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
