@@ -145,7 +145,10 @@ class Nothing:
 
     async def athrow(self, error: BaseException, /) -> Any:  # noqa: ANN401
         """Let it pass."""
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     async def aclose(self) -> None:
         """Do nothing."""
@@ -180,10 +183,13 @@ class Iterated:
     async def athrow(self, error: BaseException, /) -> Any:  # noqa: ANN401
         """Throw into a generator that is merely not a native one; close anything else."""
         athrow = getattr(self._iterator, "athrow", None)
-        if athrow is not None:
-            return await athrow(error)
-        await self.aclose()
-        raise error
+        try:
+            if athrow is not None:
+                return await athrow(error)
+            await self.aclose()
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     async def aclose(self) -> None:
         """Close it, if it can be."""

@@ -92,7 +92,9 @@ class Limited:
         """Throw an error in and give the next item in time; to close may take any."""
         if isinstance(error, GeneratorExit):
             return self._source.athrow(error)
-        return self._within(partial(self._source.athrow, error))
+        # Let go of when it is thrown: its traceback is going to hold our frames.
+        once = [error]
+        return self._within(lambda: self._source.athrow(once.pop()))
 
     def aclose(self) -> Awaitable[Any]:
         """Close the source, in its own time."""

@@ -294,6 +294,7 @@ def test_nothing_is_kept_by_a_cycle(run, read, sources):
         "failed": [ConnectionError],
         "late": [1, 99.0],
         "closed": [1, 2, 3],
+        "thrown in": [1, 2, 3],
     }
     policies = [make() for make in POLICIES.values()]
     gone = []
@@ -304,6 +305,10 @@ def test_nothing_is_kept_by_a_cycle(run, read, sources):
         if fate == "closed":
             await anext(stream)
             await stream.aclose()
+        elif fate == "thrown in":
+            await anext(stream)
+            with suppress(KeyError):
+                await stream.athrow(KeyError())
         else:
             with suppress(Exception):
                 async for _ in stream:
