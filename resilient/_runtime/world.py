@@ -302,9 +302,9 @@ class Family:
         )
 
 
-def census() -> Iterator[tuple[str, State, int]]:
-    """Count the process's circuits by name and state."""
-    for name, family in list(process.world.families.items()):
+def census(world: World) -> Iterator[tuple[str, State, int]]:
+    """Count the circuits of `world` by name and state."""
+    for name, family in list(world.families.items()):
         counts: Counter[State] = Counter(circuit.breaker.state for circuit in family.circuits())
         for state, number in counts.items():
             yield name, state, number
