@@ -11,7 +11,8 @@ from resilient._runtime.clock import fresh_breakers
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Cancelled, Log, Raised, Returned, Run
-from resilient.testing._steps import Bad, Fail, Hang, Ok, Stubborn
+from resilient.testing._schedule import FailureSchedule
+from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
@@ -21,9 +22,12 @@ __all__ = (
     "cancel_at_every_await",
     "Cancelled",
     "Fail",
+    "FailureSchedule",
+    "FaultError",
     "fresh_breakers",
     "Hang",
     "Interrupted",
+    "Interruption",
     "leftovers",
     "Log",
     "Ok",

@@ -7,7 +7,7 @@ caller's own count of cancellations must come out as it went in.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resilient.testing._record import Log
-
-Delivery = Literal["scope", "task"]
-"""How the caller is cancelled: by an anyio scope, or by `task.cancel()`."""
+    from resilient.testing._schedule import Delivery
 
 
 class Caller:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from resilient._core.events import CallStarted, Event, FellBack, RetryScheduled
 from resilient._runtime.clock import now
 from resilient.testing._play import play
-from resilient.testing._script import script
+from resilient.testing._schedule import FailureSchedule, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from resilient._runtime.call import Call
-    from resilient.testing._script import Script
     from resilient.testing._steps import Step
 
 
@@ -88,10 +87,10 @@ class Log:
         self.events.append(event)
 
     def scripted(
-        self, what: str | Iterable[Step] | Script, name: str = "target"
+        self, what: str | Iterable[Step] | FailureSchedule, name: str = "target"
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         """Return an async function that follows a script and notes each call."""
-        answers = script(what)
+        answers = schedule_of(what)
         mine = 0
 
         async def function(*_args: object, **_kwargs: object) -> object:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from resilient._core.options import choice
 from resilient._runtime.clock import now
 from resilient._stack import Pipeline, stack
-from resilient.testing._caller import Caller, Delivery
+from resilient.testing._caller import Caller
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Log, Run
 from resilient.testing._runs import Runs
-from resilient.testing._script import Script, script
+from resilient.testing._schedule import Delivery, FailureSchedule, schedule_of
 from resilient.testing._virtual import Backend, virtual_time
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Tester:
 
     def run(
         self,
-        first: str | Iterable[Step] | Script,
+        first: str | Iterable[Step] | FailureSchedule,
         /,
-        *others: str | Iterable[Step] | Script,
+        *others: str | Iterable[Step] | FailureSchedule,
         cancel_at: float | None = None,
         cancel: Delivery = "scope",
         backends: Sequence[Backend] = ("asyncio", "trio"),
@@ -65,7 +65,7 @@ class Tester:
         policies. `cancel_at` cancels the caller at that instant, with an
         anyio scope or (asyncio only) with `task.cancel()`.
         """
-        scripts = [script(one) for one in (first, *others)]
+        scripts = [schedule_of(one) for one in (first, *others)]
         choice(cancel, "cancel", get_args(Delivery))
         if cancel == "task":
             backends = [backend for backend in backends if backend == "asyncio"]
@@ -84,7 +84,7 @@ class Tester:
 
     async def _run(
         self,
-        scripts: Sequence[Script],
+        scripts: Sequence[FailureSchedule],
         backend: Backend,
         way: Way,
         cancel_at: float | None,
@@ -108,7 +108,7 @@ class Tester:
         )
 
     def _guarded(
-        self, log: Log, scripts: Sequence[Script], way: Way
+        self, log: Log, scripts: Sequence[FailureSchedule], way: Way
     ) -> Callable[[], Awaitable[Any]]:
         target, *others = [
             log.scripted(one, "target" if number == 0 else f"other_{number}")
