@@ -9,8 +9,7 @@ be pasted into a test.
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from resilient._core.options import choice, number, shown, whole
 from resilient.testing import _text
@@ -29,7 +28,7 @@ class FailureSchedule:
 
     `steps[i]` answers call i, `then` every call after the steps. `fallbacks`
     has a schedule for each further target, in the order in which they are
-    asked; those that have none always answer. A caller starts at each instant
+    asked (a text or steps will do); those that have none always answer. A caller starts at each instant
     of `arrivals`. At `cancel_at` the first caller is cancelled, by an anyio
     `"scope"`, which cancels again at every await, or as a `"task"`, by
     `task.cancel()`, which cancels once (trio has only scopes).
@@ -57,7 +56,7 @@ class FailureSchedule:
             steps: Iterable[Step] = (),
             *,
             then: Step = ...,
-            fallbacks: Iterable[FailureSchedule] = (),
+            fallbacks: Iterable[str | Iterable[Step] | FailureSchedule] = (),
             arrivals: Iterable[float] = (0.0,),
             cancel_at: float | None = None,
             cancel: Delivery = "scope",
@@ -88,8 +87,8 @@ class FailureSchedule:
 
         >>> FailureSchedule.parse("x2 ~ .")
         FailureSchedule([Fail(ConnectionError, after=2), Hang(), Ok()])
-        >>> str(FailureSchedule.parse("x2 ~ .*"))
-        'x2~.*'
+        >>> str(FailureSchedule.parse("x2 ~ x*"))
+        'x2~x*'
         """
         steps, then = _text.parse(text)
         return cls(steps) if then is None else cls(steps, then=then)
@@ -176,14 +175,12 @@ def _check_step(step: object) -> None:
 
 
 def _fallbacks(schedules: Any) -> tuple[FailureSchedule, ...]:  # noqa: ANN401 - as above
-    found = tuple(schedules)
-    for one in found:
-        if not isinstance(one, FailureSchedule):
-            raise TypeError(
-                f"FailureSchedule(fallbacks=) takes schedules, one for each further target,"
-                f" not {shown(one)}"
-            )
-    return found
+    if isinstance(schedules, str):
+        raise TypeError(
+            "FailureSchedule(fallbacks=) takes a list, of one schedule for each further target,"
+            f" not {shown(schedules)}"
+        )
+    return tuple(schedule_of(one) for one in schedules)
 
 
 def _arrivals(instants: Any) -> tuple[float, ...]:  # noqa: ANN401 - as above
@@ -198,8 +195,8 @@ def _arrivals(instants: Any) -> tuple[float, ...]:  # noqa: ANN401 - as above
 def _listed(value: object) -> str:
     """Return the code of a value; a tuple of several things is written as a list."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_listed, value))}]"
-    if isinstance(value, float) and isfinite(value) and value == int(value):
+        return f"[{', '.join(map(_listed, cast('tuple[object, ...]', value)))}]"
+    if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)
 

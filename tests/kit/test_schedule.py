@@ -143,7 +143,7 @@ def test_a_schedule_is_frozen():
         ("FailureSchedule(['x'])", TypeError, r"steps such as Ok\(\) or Fail\(OSError\), not 'x'"),
         ("FailureSchedule('x.')", TypeError, r"'x.' is a text: FailureSchedule.parse\(text\)"),
         ("FailureSchedule(then=Ok)", TypeError, "not a type"),
-        ("FailureSchedule(fallbacks=['x'])", TypeError, "one for each further target, not 'x'"),
+        ("FailureSchedule(fallbacks='x')", TypeError, "one schedule for each further target, not"),
         ("FailureSchedule(arrivals=[])", ValueError, "at least one instant: who calls"),
         ("FailureSchedule(arrivals=[-1])", ValueError, r"arrivals=\) must be a number of at least"),
         ("FailureSchedule(cancel_at=-1)", ValueError, r"cancel_at=\) must be a number of at least"),
@@ -160,7 +160,7 @@ def test_a_wrong_schedule_is_refused(code, error, complaint):
 def test_further_targets_have_schedules_of_their_own():
     """`of` gives the schedule of a target, and one that nobody has written always answers."""
     made = FailureSchedule.parse("x*")
-    both = replace(made, fallbacks=[FailureSchedule.parse("~x")])
+    both = replace(made, fallbacks=["~x"])
     assert (both.of(0), both.of(1), both.of(2)) == (
         both,
         FailureSchedule.parse("~x"),
