@@ -102,6 +102,7 @@ async def _main(
         spans=spans,
         anatomy=ready.anatomy,
         over=now(),
+        name=ready.name,
     )
 
 

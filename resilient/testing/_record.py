@@ -136,6 +136,12 @@ class Log:
             self.guarded.append(found)
         return found
 
+    def waterfall(self, width: int = 40) -> str:
+        """Draw what this listener has heard, as `Run.waterfall` does."""
+        from resilient.testing._waterfall import picture_of  # noqa: PLC0415 - it draws records
+
+        return picture_of(self.noted).text(width)
+
     def turn(self, function: object) -> int:
         """Count the calls of a scripted function in this run; return the number of this one."""
         self._turns[function] = number = self._turns.get(function, 0) + 1

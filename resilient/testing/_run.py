@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient._core.events import CallStarted, Event, FellBack, RetryScheduled
+from resilient._core.events import BreakerChanged, CallStarted, Event, FellBack, RetryScheduled
+from resilient.testing import _svg
 from resilient.testing._record import GuardedCall, Noted, Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
+from resilient.testing._story import Story, stories_of
+from resilient.testing._waterfall import Picture, picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,7 @@ class Run:
     guarded: tuple[GuardedCall, ...] = ()
     admissions: tuple[Admission, ...] = ()
     budgets: tuple[BudgetMove, ...] = ()
+    name: str = ""
     circuits: tuple[NotingCircuit, ...] = field(default=(), repr=False)
     spans: CapturedSpans | None = None
     anatomy: Guarded | None = None
@@ -124,6 +128,37 @@ class Run:
     def bound(self) -> Bound | None:
         """The worst case that `explain` promises; `None` where nothing is known of policies."""
         return None if self.anatomy is None else self.anatomy.bound
+
+    @property
+    def breakers(self) -> dict[str, tuple[BreakerChanged, ...]]:
+        """The transitions of each circuit breaker, by name, in order."""
+        found: dict[str, tuple[BreakerChanged, ...]] = {}
+        for event in self.events:
+            if isinstance(event, BreakerChanged):
+                found[event.name] = (*found.get(event.name, ()), event)
+        return found
+
+    @property
+    def stories(self) -> dict[int, Story]:
+        """What was noted of each guarded call, by its number."""
+        return stories_of(self.noted)
+
+    def waterfall(self, width: int = 40) -> str:
+        """Draw the run in characters: a row for each call and attempt, on one axis of time.
+
+        >>> print(simulate(retry(attempts=2, backoff=[1]), "x2 .1").waterfall())
+        target       ████████████████████████████████████████     4.00 s  ok
+          attempt 1  ████████████████████                         2.00 s  ConnectionError → retry in 1.00 s
+          attempt 2                                ██████████     1.00 s  ok
+        """  # noqa: E501 - the picture is as wide as it is
+        return self._picture().text(width)
+
+    def waterfall_svg(self) -> str:
+        """Draw the run as an SVG document, which is the same text for the same run."""
+        return _svg.drawn(self._picture(), f"{self.schedule!r} on {self.backend}")
+
+    def _picture(self) -> Picture:
+        return picture_of(self.noted, self.calls, self.callers, self.name)
 
     @property
     def event_names(self) -> list[str]:

@@ -27,11 +27,11 @@ class FailureSchedule:
     """What the calls of a function come to, who calls it, and when the caller is cancelled.
 
     `steps[i]` answers call i, `then` every call after the steps. `fallbacks`
-    has a schedule for each further target, in the order in which they are
-    asked (a text or steps will do); those that have none always answer. A caller starts at each instant
-    of `arrivals`. At `cancel_at` the first caller is cancelled, by an anyio
-    `"scope"`, which cancels again at every await, or as a `"task"`, by
-    `task.cancel()`, which cancels once (trio has only scopes).
+    has a schedule (or its text, or steps) for each further target, in the
+    order in which they are asked; those that have none always answer. A caller
+    starts at each instant of `arrivals`. At `cancel_at` the first caller is
+    cancelled, by an anyio `"scope"`, which cancels again at every await, or as
+    a `"task"`, by `task.cancel()`, which cancels once (trio has only scopes).
     `jitter_seed` seeds the random source of the run.
 
     Anything that is no step is a `TypeError`, a negative instant a

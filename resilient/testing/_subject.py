@@ -41,6 +41,7 @@ class Ready:
 
     call: Callable[[], Awaitable[Any]]
     anatomy: Guarded | None
+    name: str = ""
 
 
 class Argument(str):
@@ -61,7 +62,8 @@ def made_ready(
     """Return what is called in a run of `schedule`; `real` leaves every function in its place."""
     if not is_guarded(what):
         backend = () if real else (FaultyBackend(schedule),)
-        return Ready(functools.partial(_plain(what, backend, args, kwargs), *args, **kwargs), None)
+        call = _plain(what, backend, args, kwargs)
+        return Ready(functools.partial(call, *args, **kwargs), None, name_of(what))
     if real:
         fn = what
     else:
