@@ -27,9 +27,9 @@ _STYLE: Final = (
 def drawn(picture: Picture, title: str) -> str:
     """Return the picture as an SVG document; the same run gives the same text."""
     height = _AXIS + _HEIGHT * len(picture.rows) + 8
+    size = f'width="{_WIDTH}" height="{height}" role="img"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}"'
-        f' viewBox="0 0 {_WIDTH} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {_WIDTH} {height}">',
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
         *_axis(picture, height),

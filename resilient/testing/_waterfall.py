@@ -146,7 +146,8 @@ def _of_call(story: Story, stories: dict[int, Story], depth: int) -> Iterator[Ro
     if not story.is_call:
         return
     end, started = story.end, story.start.at if story.start is not None else story.noted[0].event.at
-    verdict, tone = "still running", "neutral"
+    verdict = "still running"
+    tone: Tone = "neutral"
     if end is not None:
         verdict = _outcomes.get(end.outcome, end.outcome)
         tone = _tones[end.outcome]
@@ -181,9 +182,11 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
     several = len(story.call.plan.targets) > 1
     start, end = attempt.start, attempt.end
     label = f"{start.target} {start.on_target}" if several else f"attempt {start.number}"
-    verdict, tone = "still running", "neutral"
+    verdict = "still running"
+    tone: Tone = "neutral"
     if end is not None:
-        verdict, tone = "ok", "good"
+        verdict = "ok"
+    tone: Tone = "good"
         if end.disposition == "cancelled":
             verdict, tone = "cancelled", "neutral"
         elif end.verdict != "success":
@@ -205,9 +208,11 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
 
 
 def _of_target(call: TargetCall) -> Row:
-    verdict, tone = "ok", "good"
+    verdict = "ok"
+    tone: Tone = "good"
     if call.ended is None:
-        verdict, tone = "still running", "neutral"
+        verdict = "still running"
+    tone: Tone = "neutral"
     elif call.error is not None:
         verdict = _error(call.error)
         tone = "bad" if isinstance(call.error, Exception) else "neutral"
