@@ -355,7 +355,14 @@ def manager_like(
     made.targets = tuple(targets)
     chain, plan = manager._chain, manager._compiled.plan  # noqa: SLF001 - as above
     made._chain = Chain(chain.policy, chain.classify, chain.group)  # noqa: SLF001
-    made._compiled = _compile(made.name, made.targets, made._chain, plan.listeners)  # noqa: SLF001
+    made._streams = _streams(made.targets)  # noqa: SLF001
+    made._compiled = _compile(  # noqa: SLF001
+        made.name,
+        made.targets,
+        made._chain,  # noqa: SLF001
+        plan.listeners,
+        streams=made._streams,  # noqa: SLF001
+    )
     return made
 
 

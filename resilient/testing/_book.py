@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resilient._core.breaker_states import State
     from resilient._core.budget import Budget
     from resilient._core.evidence import Evidence, Figures
+    from resilient._core.faults import Classify
     from resilient._core.outcome import Verdict
     from resilient._runtime.call import Call
     from resilient.testing._record import Log
@@ -118,10 +119,16 @@ class NotingCircuit(Circuit):
         self._expect(permit, lambda: self._verdict_of(value))
         super().returned(call, permit, value)
 
-    def fail(self, call: Call, permit: Permit | Evidence | None, error: BaseException) -> None:
+    def fail(
+        self,
+        call: Call,
+        permit: Permit | Evidence | None,
+        error: BaseException,
+        classify: Classify | None = None,
+    ) -> None:
         """Settle, and note what an error deserves."""
-        self._expect(permit, lambda: self._verdict_on(error))
-        super().fail(call, permit, error)
+        self._expect(permit, lambda: self._verdict_on(error, classify))
+        super().fail(call, permit, error, classify)
 
     def noted(self, permit: Permit) -> None:
         """Note an admission."""
@@ -147,10 +154,10 @@ class NotingCircuit(Circuit):
         bad = self.judge is not None and self.judge.decide(value) is not False
         return "failure" if bad else "success"
 
-    def _verdict_on(self, error: BaseException) -> Verdict:
+    def _verdict_on(self, error: BaseException, classify: Classify | None) -> Verdict:
         if not isinstance(error, Exception):
             return "neutral"
-        learned, _ = lesson(self.policy, error)
+        learned, _ = lesson(self.policy, error, classify)
         return "neutral" if learned == "neutral" else "failure"
 
 

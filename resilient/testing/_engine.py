@@ -132,7 +132,7 @@ def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Lis
         return ()
     if scene.listening == "failing":
         return (log, _Failing())
-    return (log,) if spans is None else (log, spans.listener())
+    return (log,) if spans is None else (log, *spans.listeners())
 
 
 class _Failing:

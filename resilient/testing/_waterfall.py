@@ -185,8 +185,7 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
     verdict = "still running"
     tone: Tone = "neutral"
     if end is not None:
-        verdict = "ok"
-    tone: Tone = "good"
+        verdict, tone = "ok", "good"
         if end.disposition == "cancelled":
             verdict, tone = "cancelled", "neutral"
         elif end.verdict != "success":
@@ -211,8 +210,7 @@ def _of_target(call: TargetCall) -> Row:
     verdict = "ok"
     tone: Tone = "good"
     if call.ended is None:
-        verdict = "still running"
-    tone: Tone = "neutral"
+        verdict, tone = "still running", "neutral"
     elif call.error is not None:
         verdict = _error(call.error)
         tone = "bad" if isinstance(call.error, Exception) else "neutral"

@@ -86,20 +86,20 @@ def test_targets_are_named_and_skips_explained():
 
 def test_callers_and_breakers_are_told_apart():
     """Each caller has its rows, and between them stands what the breaker became."""
-    guarded = circuit_breaker("kit.b", trip=consecutive(1), open_for=9)(local)
+    guarded = circuit_breaker("b", trip=consecutive(1), open_for=9)(local)
     run = simulate(guarded, FailureSchedule([Fail(OSError)], arrivals=[0, 3, 10]))
     assert drawn(run) == [
-        "local (1)              █                        0.00 s  OSError",
-        "  attempt 1            █                        0.00 s  OSError",
-        '  circuit "kit.b"                                   closed → open for 9 s',
-        "local (2)                    █                  0.00 s  CircuitOpen",
-        '  refused                                               circuit "kit.b" is open; next try in 6 s',
-        "local (3)                                 █     0.00 s  ok",
-        '  circuit "kit.b"                                   open → half_open',
-        "  attempt 1                               █     0.00 s  ok",
-        '  circuit "kit.b"                                   half_open → closed',
+        "local (1)      █                        0.00 s  OSError",
+        "  attempt 1    █                        0.00 s  OSError",
+        '  circuit "b"                                   closed → open for 9 s',
+        "local (2)            █                  0.00 s  CircuitOpen",
+        '  refused                                       circuit "b" is open; next try in 6 s',
+        "local (3)                         █     0.00 s  ok",
+        '  circuit "b"                                   open → half_open',
+        "  attempt 1                       █     0.00 s  ok",
+        '  circuit "b"                                   half_open → closed',
     ]
-    assert [change.to_state for change in run.breakers["kit.b"]] == [
+    assert [change.to_state for change in run.breakers["b"]] == [
         "open",
         "half_open",
         "closed",
