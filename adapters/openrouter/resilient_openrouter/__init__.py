@@ -8,7 +8,6 @@ too; what each answer of the server means stands in the table of
 
 from __future__ import annotations
 
-from resilient_openrouter import clocks as clocks
 from resilient_openrouter import errors as _errors
 from resilient_openrouter.client import ModelManager as ModelManager
 from resilient_openrouter.client import OpenRouter as OpenRouter
@@ -25,7 +24,6 @@ from resilient_openrouter.results import reply as reply
 _OWN = (
     "Chunk",
     "Clocks",
-    "clocks",
     "ModelCall",
     "ModelManager",
     "OpenRouter",
