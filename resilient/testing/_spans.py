@@ -63,8 +63,8 @@ class CapturedSpans:
         """Measure no further."""
         self._measured = self._measurements.read()
 
-    def _listeners(self) -> tuple[Listener, ...]:
-        """Return what listens for this capture."""
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return what makes its spans and metrics, as listeners."""
         from resilient.telemetry._failures import Failures  # noqa: PLC0415 - as `_sdk`
         from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as `_sdk`
         from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
@@ -238,7 +238,7 @@ def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
     (1, 2)
     """
     spans = CapturedSpans(sampler)
-    mine = spans._listeners()  # noqa: SLF001 - of the class above
+    mine = spans.listeners()
     handler, level = _Lines(spans.logs), log.level
     loud, watch = process.loud, process.watch
     others = tuple(one for one in loud if type(one) not in {type(own) for own in mine})

@@ -22,6 +22,7 @@ from resilient_openrouter._answer import Answer
 from resilient_openrouter._head import Head
 from resilient_openrouter._transcript import Transcript
 from resilient_openrouter._watch import GRACE, Watch
+from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import (
     ConnectionLost,
     MalformedResponse,
@@ -29,7 +30,6 @@ from resilient_openrouter.errors import (
     StreamStalled,
 )
 from resilient_openrouter.evidence import is_success
-from resilient_openrouter.results import Chunk
 from resilient_openrouter.sse import Decoder, TooLarge
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from resilient_openrouter._exchange import Exchange
     from resilient_openrouter._ledger import Record
     from resilient_openrouter.clocks import Clocks
-    from resilient_openrouter.results import Reply
+    from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
 __all__ = ("Reading",)
@@ -209,15 +209,7 @@ class Reading:
                 return self._taken(first)
         reply = await self._plain(head, first)
         self._is_ending = self._is_over = True
-        return [
-            Chunk(
-                content=reply.content,
-                reasoning=reply.reasoning or "",
-                tool_calls=reply.tool_calls,
-                reply=reply,
-                raw=reply.raw,
-            )
-        ]
+        return [as_chunk(reply)]
 
     async def _piece(self) -> bytes:
         """Return the next bytes; a connection that breaks may be the end of them, or an error."""

@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl
 import anyio
 from anyio.abc import SocketAttribute
 
+from resilient_openrouter.emulator._rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.http import (
     LAST_CHUNK,
     BadRequest,
@@ -33,7 +34,6 @@ from resilient_openrouter.emulator.http import (
     head,
 )
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
-from resilient_openrouter.emulator.rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.scenarios import PARAMETERS, SCENARIOS, Scenario
 from resilient_openrouter.emulator.scenarios.streams import COMMENT, streamed
 
