@@ -617,22 +617,6 @@ def test_concurrent_calls_do_not_meet(backend, spans):
 
 
 @both
-def test_e05_a_call_that_recovered_is_clean(backend, spans):
-    """E05: only the failed attempt of a call that recovered is an ERROR."""
-    Tester(stack(retry(attempts=2, backoff=[1]), name="ask")).run(
-        "x.", backends=[backend], ways=["stack"]
-    )
-    assert [span.status.status_code.name for span in spans] == ["UNSET", "ERROR", "UNSET"]
-
-
-@both
-def test_e05_a_call_that_failed_is_an_error_throughout(backend, spans):
-    """E05: a call that failed and all its attempts are ERRORs."""
-    Tester(retry(attempts=2, backoff=[1])).run("x*", backends=[backend], ways=["stack"])
-    assert [span.status.status_code.name for span in spans] == ["ERROR"] * 3
-
-
-@both
 def test_a_target_that_is_switched_off_is_a_span_of_no_length(backend, spans):
     """A target that is not asked leaves a zero-length span with the reason and no number."""
 
