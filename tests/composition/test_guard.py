@@ -29,8 +29,7 @@ from resilient import (
 )
 from resilient._guard import Guard
 from resilient.events import CallEnded, CallStarted
-from resilient.testing import Log, virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import Log, capture_spans, virtual_time
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 NOW = [0]

@@ -21,8 +21,7 @@ from resilient import (
     time_window,
 )
 from resilient.telemetry import names
-from resilient.testing import virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

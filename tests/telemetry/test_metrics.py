@@ -29,8 +29,7 @@ from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.call import Call
 from resilient._runtime.plan import Plan
 from resilient.telemetry import _instruments, _observed, names
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans, capture_spans
+from resilient.testing import CapturedSpans, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 OBSERVED = {names.STATES, names.TOKENS}

@@ -20,8 +20,7 @@ from resilient._runtime.listeners import process
 from resilient.errors import TimedOut
 from resilient.events import AttemptStarted, RetryScheduled, TargetSkipped
 from resilient.telemetry import names
-from resilient.testing import Fail, Hang, Log, Ok, Stubborn, Tester, virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import Fail, Hang, Log, Ok, Stubborn, Tester, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

@@ -57,7 +57,13 @@ from resilient.events import Event, RetryScheduled
 from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import install, uninstall
-from resilient.testing import virtual_time
+from resilient.testing import (
+    CapturedMetric,
+    CapturedSpans,
+    MetricPoint,
+    capture_spans,
+    virtual_time,
+)
 from resilient.typing import (
     BreakerHandle,
     BreakerPermit,
@@ -519,6 +525,16 @@ async def errors() -> None:
 
 def without_waiting() -> None:
     assert_type(virtual_time(functions), None)
+
+
+def captured() -> tuple[list[str], float]:
+    with capture_spans() as spans:
+        virtual_time(functions)
+    assert_type(spans, CapturedSpans)
+    metric: CapturedMetric | None = spans.metrics.get("resilient.call.duration")
+    points: tuple[MetricPoint, ...] = () if metric is None else metric.points
+    lines = [record.getMessage() for record in spans.logs]
+    return [*spans.tree(), spans.page(), spans.to_json(), *lines], sum(one.sum for one in points)
 
 
 # circuit breakers
