@@ -85,6 +85,7 @@ class Reading:
         self._head: Head | None = None
         self._transcript: Transcript | None = None
         self._overflow: str | None = None
+        self._is_silent = True  # no event so far, at most keep-alives
         self._is_ending = False
         self._is_over = False
 
@@ -230,11 +231,14 @@ class Reading:
         chunks: list[Chunk] = []
         try:
             for event in self._decoder.feed(data):
+                self._is_silent = False
                 chunks += script.take(event)
                 if script.is_done:
                     break
         except TooLarge as error:
             self._overflow = str(error)
+        if self._is_silent:
+            self._record.padded(len(data))
         self._heard(spoken=bool(chunks))
         if script.is_complete:
             self._watch.closing(_now(), _AFTER_FINISH)

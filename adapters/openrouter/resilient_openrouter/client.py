@@ -13,7 +13,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, SupportsIndex, TypeAlias, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NoReturn,
+    SupportsIndex,
+    TypeAlias,
+    cast,
+    overload,
+)
 from urllib.parse import urlsplit
 
 from resilient import Target
@@ -37,7 +47,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient import CircuitBreaker, Pipeline
+    from resilient import CircuitBreaker, Pipeline, Restarted
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
     from resilient_openrouter._ledger import Record
     from resilient_openrouter.clocks import Clocks
@@ -233,6 +243,50 @@ class OpenRouter:
         call.twin = made(stream, streamed.policies)
         return made(call, plain.policies)
 
+    @overload
+    def manager(
+        self,
+        *models: Model,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        transport: Travels | None = None,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        midstream: Literal["error"] = "error",
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager[Chunk]: ...
+
+    @overload
+    def manager(
+        self,
+        *models: Model,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        transport: Travels | None = None,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        midstream: Literal["restart"],
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager[Chunk | Restarted]: ...
+
     def manager(
         self,
         *models: Model,
@@ -252,7 +306,7 @@ class OpenRouter:
         name: str = "chat",
         listeners: Sequence[Listener] = (),
         **fields: Any,
-    ) -> ModelManager:
+    ) -> ModelManager[Any]:
         """Make a chain: the models are asked in order until one answers.
 
         A model is a name, a `Target` (also of another `OpenRouter`), or a

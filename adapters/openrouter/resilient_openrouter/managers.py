@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from resilient import FallbackManager, Outcome, Restarted
+from resilient import FallbackManager, Outcome
 from resilient_openrouter._functions import streaming, whole
 from resilient_openrouter._ledger import known_cost, ledger, unknown_costs
 from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import AllModelsFailed
-from resilient_openrouter.results import Chunk, OpenRouterOutcome, Reply
+from resilient_openrouter.results import OpenRouterOutcome, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ("ModelItems", "ModelManager")
 
+Item = TypeVar("Item")
+"""`Chunk`, or with `midstream="restart"` also `Restarted`."""
 
-class ModelManager(FallbackManager[Reply]):
+
+class ModelManager(FallbackManager[Reply], Generic[Item]):
     """A `FallbackManager` of models: its outcomes also say what the calls cost.
 
     `run` gives a whole answer, `stream` the answer as it comes. Each model has
@@ -60,7 +63,7 @@ class ModelManager(FallbackManager[Reply]):
                 raise
         return _accounted(outcome, records)
 
-    def stream(self, /, *args: Any, **kwargs: Any) -> ModelItems:  # type: ignore[override]  # its items know more
+    def stream(self, /, *args: Any, **kwargs: Any) -> ModelItems[Item]:  # type: ignore[override]  # its items know more
         """Ask the models in order; give the answer of the first that begins one, as it comes.
 
         Use it as `async with manager.stream(messages) as items:` and iterate
@@ -76,7 +79,7 @@ class ModelManager(FallbackManager[Reply]):
         return ModelItems(self._streaming.stream(*args, **kwargs))
 
 
-class ModelItems:
+class ModelItems(Generic[Item]):
     """The chunks of an answer as they come, and in the end how it came about."""
 
     def __init__(self, items: Any) -> None:  # noqa: ANN401 - what `FallbackManager.stream` gives
@@ -100,7 +103,7 @@ class ModelItems:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Chunk | Restarted:
+    async def __anext__(self) -> Item:
         """Give the next chunk."""
         with ledger(self._records):
             try:
@@ -108,7 +111,7 @@ class ModelItems:
             except AllModelsFailed as error:
                 _account(error, self._records)
                 raise
-        return cast("Chunk | Restarted", as_chunk(item))
+        return cast("Item", as_chunk(item))
 
     @property
     def outcome(self) -> OpenRouterOutcome[None]:
