@@ -143,7 +143,7 @@ def test_E02_the_severities_of_a_breaker(backend):
     ids=["of everything", "of an attempt that is retried", "of a target that has a successor"],
 )
 def test_E02_the_severities_of_limits(policies, script, loud, backend):
-    """A limit of everything is an ERROR, one of an attempt or target that another follows is not."""
+    """A limit of everything is an ERROR, that of an attempt that something follows a WARNING."""
     spans, _ = once(policies, script, backend)
     assert severities(spans) == loud
 
