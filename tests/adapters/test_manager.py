@@ -367,7 +367,8 @@ class TestNobodyAnswers:
         async with Emulator() as emulator, router(emulator) as openrouter:
             emulator.script(GPT, ["e429_upstream_hint?seconds=20"])
             emulator.script(CLAUDE, ["stall?every=0.02"])
-            chain = openrouter.manager(GPT, CLAUDE, attempts=1, timeout=0.3)
+            first = openrouter.target(GPT, attempts=1, timeout=60)
+            chain = openrouter.manager(first, CLAUDE, attempts=1, timeout=0.3)
             with pytest.raises(OpenRouterError) as caught:
                 await chain.run(MESSAGES)
         error = caught.value

@@ -11,6 +11,8 @@ import pytest
 from resilient import (
     CircuitIsolated,
     CircuitOpen,
+    FallbackManager,
+    Target,
     circuit_breaker,
     consecutive,
     count_window,
@@ -179,6 +181,28 @@ def test_a_key_may_be_a_function_of_the_arguments():
         return found, breaker.snapshot().keys
 
     assert run(main) == ([ConnectionError, CircuitOpen, ConnectionError, ConnectionError], 3)
+
+
+@both
+def test_the_key_of_a_target_without_a_callable_sees_its_name(backend):
+    """A key is asked with what the caller's function gets: the target's name and the data."""
+    shared = circuit_breaker("names", key=lambda model, data: model, trip=consecutive(1))
+    names = ("one", "two")
+    manager = FallbackManager[str]([Target(name, policies=shared) for name in names])
+    asked: list[str] = []
+
+    async def ask(name: str, data: str) -> str:
+        asked.append(name)
+        if name == "one":
+            raise ConnectionError
+        return name + data
+
+    async def main():
+        told = [(await manager.run_with(ask, "!")).value for _ in range(2)]
+        return told, [shared.for_key(name).snapshot().state for name in names]
+
+    assert run(main, backend=backend) == (["two!", "two!"], ["open", "closed"])
+    assert asked == ["one", "two", "two"]
 
 
 class Raises(Exception):
