@@ -75,11 +75,11 @@ class CircuitBreakerPart:
         written = self.written(self.name or _name_at(place))
         known = world().define(written)
         if known.options is not None:
-            _finder(known.options, place.fn)  # a key that no call can have is a mistake now
+            _finder(known.options, place)  # a key that no call can have is a mistake now
 
         def settle(here: World) -> Settled:
             family = here.family(written, self.default)
-            find = _finder(family.options, place.fn)
+            find = _finder(family.options, place)
             if find is None:
                 return Settled(here, family.single())
             return Settled(here, None, find(family))
@@ -117,14 +117,16 @@ def _per(options: Options) -> str:
     return key if isinstance(key, str) else f"answer of {name_of(key)}"
 
 
-def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # noqa: ANN401
-    """Return what finds the circuit of a call of `fn`; `None` where there is only one."""
+def _finder(options: Options, place: Place) -> Callable[[Family], Find] | None:
+    """Return what finds the circuit of a call there; `None` where there is only one."""
     if options.per is not None:
-        return _by_instance(fn)
+        return _by_instance(place.fn)
     key = options.key
     if key is None:
         return None
-    key_of = _argument(fn, key) if isinstance(key, str) else key
+    key_of = _argument(place.fn, key) if isinstance(key, str) else key
+    if place.name is not None:
+        key_of = _with_the_name(key_of, place.name)
 
     def find(family: Family) -> Find:
         def circuit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Circuit:
@@ -138,6 +140,15 @@ def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # no
         return circuit
 
     return find
+
+
+def _with_the_name(key_of: Callable[..., Hashable], name: str) -> Callable[..., Hashable]:
+    """Ask for a key with what the caller's function gets: its target's name, not itself."""
+
+    def found(_: object, /, *args: Any, **kwargs: Any) -> Hashable:
+        return key_of(name, *args, **kwargs)
+
+    return found
 
 
 def _by_instance(fn: Any) -> Callable[[Family], Find]:  # noqa: ANN401

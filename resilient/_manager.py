@@ -410,6 +410,7 @@ def _compile(
             index=index,
             classify=target.classify,
             fn=target.call,
+            name=target.name if target.call is None else None,
             stream=streams,
         )
         runs.append(build(target.policies.policies, _asked(target), known, place, target.name))

@@ -116,7 +116,7 @@ class BreakerHandle:
         ...     prices.snapshot().state
         'isolated'
         """
-        owner = self._owner()
+        owner = self._changed()
         owner.by_hand(call_at_hand(owner.name), "isolate")
         try:
             yield
@@ -148,8 +148,12 @@ class BreakerHandle:
         """Return what there is to look at."""
         return self._owner()
 
+    def _changed(self) -> Family | Circuit:
+        """Return what something is done to by hand."""
+        return self._owner()
+
     def _by_hand(self, what: ByHand) -> None:
-        owner = self._owner()
+        owner = self._changed()
         owner.by_hand(call_at_hand(owner.name), what)
 
 
@@ -162,3 +166,9 @@ class KeyedBreaker(BreakerHandle):
 
     def _owner(self) -> Circuit:
         return self._of().for_key(self._key)
+
+    def _seen(self) -> Circuit:
+        return self._of().peek(self._key)
+
+    def _changed(self) -> Circuit:
+        return self._of().for_key(self._key, keep=True)

@@ -181,20 +181,24 @@ class Family:
                 f"circuit_breaker(key=) must give something hashable, not {shown(key)}"
             ) from None
 
-    def for_key(self, key: Hashable) -> Circuit:
-        """Return the circuit of `key`."""
+    def for_key(self, key: Hashable, *, keep: bool = False) -> Circuit:
+        """Return the circuit of `key`; `keep` it even where there is no room for it."""
         found = self.by_key.get(key)
         if found is None:
             with self.lock:
                 found = self.by_key.get(key)
                 if found is None:
-                    return self._new_key(key)
+                    return self._new_key(key, keep=keep)
         found.used = True
         return found
 
-    def _new_key(self, key: Hashable) -> Circuit:
+    def peek(self, key: Hashable) -> Circuit:
+        """Return the circuit of `key` to be looked at: that makes no room for it."""
+        return self.by_key.get(key) or self._made()
+
+    def _new_key(self, key: Hashable, *, keep: bool) -> Circuit:
         made = self._made()
-        if len(self.by_key) < MOST_KEYS or self._makes_room():
+        if len(self.by_key) < MOST_KEYS or self._makes_room() or keep:
             self.by_key[key] = made
         else:
             once(

@@ -57,6 +57,11 @@ class Answer(Head):
         error, partial = _error_in(body, choices)
         if error is not None:
             raise self.refusal(body, error=error, partial=partial, **spent(body))
+        if not choices and isinstance(body.get("provider"), dict):
+            raise MalformedResponse(
+                "the answer holds a part of a completion in the place of the provider's name",
+                **self.facts(body, body),
+            )
         if not choices:
             raise EmptyResponse(**self.facts(body, body))
         kind, partial = judged(mapping(choices[0]))

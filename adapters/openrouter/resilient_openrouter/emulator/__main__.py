@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from resilient_openrouter.emulator import SCENARIOS, Emulator, Entry
+from resilient_openrouter.emulator import SCENARIOS, SWITCHES, Emulator, Entry
 from resilient_openrouter.emulator.server import LAST_PORT, NO_PATH
 
 _TABLES: Final = ("default", "models")
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted; return the exit code."""
     options = _parser().parse_args(argv)
     if options.list:
-        print("\n".join(SCENARIOS))
+        print("\n".join([*SCENARIOS, *SWITCHES]))
         return 0
     if not 0 <= options.port <= LAST_PORT:
         return _refused(f"--port must be from 0 to {LAST_PORT}, not {options.port}")

@@ -9,21 +9,21 @@ writes down who ended the answer.
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qsl
 
 import anyio
 from anyio.abc import SocketAttribute
 
+from resilient_openrouter.emulator._names import Switches, is_known, parsed
 from resilient_openrouter.emulator._rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.http import (
     LAST_CHUNK,
@@ -69,11 +69,12 @@ class Emulator:
         """Listen on a free port of loopback, or on the given one; `default` names a scenario."""
         if not 0 <= port <= LAST_PORT:
             raise ValueError(f"port must be from 0 to {LAST_PORT}, not {port}")
-        _parse(default)
+        parsed(default)
         self.journal = Journal()
         self._port = port
         self._default = default
         self._scripts: dict[str, list[str]] = {}
+        self._switches = Switches()
         self._labels = Labels()
         self._stack = AsyncExitStack()
         self._address: tuple[str, int] | None = None
@@ -97,7 +98,7 @@ class Emulator:
         if not is_list or not scenarios or not all(isinstance(each, str) for each in scenarios):
             raise ValueError(f"scenarios of {model}: a list with at least one name is needed")
         for name in scenarios:
-            _parse(name)
+            parsed(name)
         self._scripts[model] = list(scenarios)
 
     def refuse_key(self, key: str) -> None:
@@ -152,7 +153,7 @@ class Emulator:
         """Answer one request; return whether the connection stays open."""
         body = _json_object(request.body)
         model = str(body.get("model", ""))
-        name = self._next(model, request, body)
+        name = self._switches.turned(model, self._next(model, request, body), self._now())
         entry = Entry(
             number=len(self.journal) + 1,
             connection=connection.number,
@@ -183,7 +184,7 @@ class Emulator:
         if not model.startswith(_OWN):
             return self._default
         own = model.removeprefix(_OWN)
-        return own if own.partition("?")[0] in SCENARIOS else "e400_model"
+        return own if is_known(own) else "e400_model"
 
     async def _play(self, connection: Connection, entry: Entry, name: str) -> bool:
         """Give one answer while watching for the client to go away."""
@@ -206,8 +207,8 @@ class Emulator:
         scope.cancel()
 
     async def _give(self, connection: Connection, entry: Entry, name: str) -> bool:
-        scenario, parameters = _parse(name)
-        scenario = _as_asked(scenario, entry.body)
+        plain, parameters = parsed(name)
+        scenario = _as_asked(SCENARIOS[plain], entry.body)
         now = datetime.now(UTC)
         places = self._places(entry, now) | parameters
         await anyio.sleep(number_of(scenario.pause, places))
@@ -239,10 +240,14 @@ class Emulator:
     ) -> None:
         is_stream = scenario.parts is not None
         body = body_of(scenario.body, places)
+        if scenario.is_zipped:
+            body = gzip.compress(body)
         chunked = is_stream or scenario.status == HTTPStatus.OK or scenario.ending != "whole"
         headers = _headers(places["id"], now, is_stream=is_stream) | {
             name: text_of(text, places) for name, text in scenario.headers.items()
         }
+        if scenario.is_zipped:
+            headers["content-encoding"] = "gzip"
         headers |= (
             {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
         )
@@ -294,27 +299,6 @@ class Emulator:
 
     def _now(self) -> float:
         return anyio.current_time() - self._began  # noqa: TID251 - one run has one origin
-
-
-def _parse(name: str) -> tuple[Scenario, dict[str, str]]:
-    """Return the scenario of a name and its parameters."""
-    plain, _, query = name.partition("?")
-    if plain not in SCENARIOS:
-        near = get_close_matches(plain, SCENARIOS, n=1)
-        hint = f"; is {near[0]!r} meant?" if near else ""
-        raise ValueError(f"there is no scenario {plain!r}{hint}")
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
-    for each in parameters:
-        if each not in PARAMETERS:
-            raise ValueError(
-                f"scenario {plain!r} has no parameter {each!r}: {', '.join(sorted(PARAMETERS))}"
-            )
-    scenario, places = SCENARIOS[plain], PARAMETERS | parameters
-    for each in parameters:
-        if each != "text":
-            float(places[each])  # a mistake is told where the script is given
-    pause, every = (number_of(each, places) for each in (scenario.pause, scenario.every))
-    return replace(scenario, pause=pause, every=every), parameters
 
 
 def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ("Ending", "Event", "Gap", "PARAMETERS", "Part", "Scenario", "Wire", "Words")
+__all__ = (
+    "Ending",
+    "Event",
+    "Gap",
+    "PARAMETERS",
+    "Part",
+    "Scenario",
+    "Switch",
+    "Wire",
+    "Words",
+    "WORDY",
+)
 
 Ending = Literal["whole", "stall", "silence", "reset", "close"]
 """How an answer ends.
@@ -75,7 +86,7 @@ class Scenario:
     keep-alives before the body, `status=None` an answer without a byte.
     A `body` that is text is sent as it is, anything else as JSON; with `parts`
     the answer is a stream instead. A completion is streamed to whoever asks
-    for a stream, unless it `is_plain`.
+    for a stream, unless it `is_plain`. With `is_zipped` a body goes as gzip.
     """
 
     status: int | None = 200
@@ -84,10 +95,25 @@ class Scenario:
     parts: tuple[Part, ...] | None = None
     wire: Wire = field(default_factory=Wire)
     is_plain: bool = False
+    is_zipped: bool = False
     padding: int = 0
     pause: Number = 0.0
     every: Number = "$every"
     ending: Ending = "whole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A model that answers with one scenario at first, and then with another.
+
+    The first one is for so many requests of the model, or for so many seconds
+    from its first request on.
+    """
+
+    first: str = "$fault"
+    then: str = "$then"
+    times: Number | None = None
+    seconds: Number | None = None
 
 
 PARAMETERS: Final[dict[str, str]] = {
@@ -97,4 +123,13 @@ PARAMETERS: Final[dict[str, str]] = {
     "every": "0.2",
     "gap": "0",
     "tokens": "20",
+    "times": "2",
+    "size": "1",
+    "fault": "e503",
+    "then": "ok",
+    "value": "2",
 }
+"""The parameters of scenarios, and what each is without being given."""
+
+WORDY: Final = frozenset({"text", "fault", "then", "value"})
+"""Those that are no numbers."""
