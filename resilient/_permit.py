@@ -102,7 +102,10 @@ class BreakerHandle:
         ...     answer = 42
         """
         circuit = self._owner().single()
-        return BreakerPermit(circuit, circuit.admit(call_at_hand(circuit.name)))
+        admission = circuit.admit(call_at_hand(circuit.name))
+        if admission is not None:
+            admission.owner = None  # a block, and not all of the call that it is in
+        return BreakerPermit(circuit, admission)
 
     @contextmanager
     def isolate(self) -> Generator[None]:
