@@ -143,6 +143,7 @@ BACKENDS = pytest.mark.parametrize(
 
 @BACKENDS
 @pytest.mark.parametrize("name", STACKS)
+@settings(max_examples=settings().max_examples // 2)
 @given(scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS), cancel_at=CANCELS)
 def test_spans_and_points_are_right(name, backend, cancel, scripts, cancel_at):
     """T1 to T8, T12: spans and points are right, complete, declared, and hold nothing secret."""
@@ -439,6 +440,7 @@ def streamed(name, parts, others, most, backend):
 
 @both
 @pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=settings().max_examples // 2)
 @given(parts=PARTS, others=PARTS, most=st.sampled_from([1, 2, 100]))
 def test_streams_are_right_as_well(name, backend, parts, others, most):
     """T1 to T9, T12: it all holds for streams, and between items the consumer's span is current."""
