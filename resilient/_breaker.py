@@ -261,7 +261,11 @@ _MODES = ("enforce", "observe")
 def _open_for(value: object, option: str) -> Backoff:
     if value is None or isinstance(value, int | float | timedelta):
         return constant(options.seconds(value, option, zero=True))
-    return backoff_of(value, option)
+    accepted = (
+        "seconds, a backoff such as exponential(base=30), a list of seconds,"
+        " or a function of the opening's number"
+    )
+    return backoff_of(value, option, accepted)
 
 
 def _check_key(key: object, option: str) -> None:
