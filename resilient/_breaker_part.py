@@ -11,12 +11,13 @@ from resilient._core.functions import function_name, name_of
 from resilient._runtime.breaker import Settled, breaker_layer
 from resilient._runtime.clock import now, world
 from resilient._runtime.stream_breaker import stream_breaker_layer
-from resilient._runtime.world import Written
+from resilient._runtime.world import WORST, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from resilient._core.bound import Bound
+    from resilient._core.breaker_states import State
     from resilient._policies import Compile, Place, Policy, Targets
     from resilient._runtime.attempt import Layer
     from resilient._runtime.breaker import Find
@@ -87,6 +88,11 @@ class CircuitBreakerPart:
         make = stream_breaker_layer if place.stream else breaker_layer
         return make(settle, inner(place), place.classify)
 
+    def state(self, fn: Any) -> State:  # noqa: ANN401
+        """Return the state of its circuit around `fn`, of a family the worst."""
+        written = self.written(self.name or function_name(fn))
+        return world().peek(written, self.default).snapshot(now()).state
+
     def written(self, name: str) -> Written:
         """Return what was written here, for the registry."""
         return Written(name=name, options=self.options, place=self.place)
@@ -102,6 +108,12 @@ def named(policies: Sequence[Policy], fn: Any) -> tuple[Policy, ...]:  # noqa: A
         else policy
         for policy in policies
     )
+
+
+def worst_state(around: Iterable[tuple[Policy, Any]]) -> State | None:
+    """Return the worst state of the circuits among policies, each with what it is around."""
+    states = [part.state(fn) for part, fn in around if isinstance(part, CircuitBreakerPart)]
+    return WORST[min(map(WORST.index, states))] if states else None
 
 
 def _name_at(place: Place) -> str:

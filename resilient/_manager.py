@@ -13,9 +13,9 @@ import copy
 import types
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from resilient._breaker_part import named
+from resilient._breaker_part import named, worst_state
 from resilient._core import options
 from resilient._core.bound import Bound
 from resilient._core.chain_options import chain_policy, check_routes, listed
@@ -26,7 +26,7 @@ from resilient._items import Items
 from resilient._kinds import check_alike, is_stream, kind_to_await, kind_to_call
 from resilient._lints import lint_targets
 from resilient._pipeline import Compiled, build, row
-from resilient._policies import Place, Targets, chain_bound, check_streams, unique
+from resilient._policies import Fallback, Place, Targets, chain_bound, check_streams, unique
 from resilient._runtime.attempt import NamedLayer
 from resilient._runtime.chain import Chain, LastResort, TargetHealth
 from resilient._runtime.clock import now
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from resilient._core.fallback import Midstream, Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome, Restarted
+    from resilient._guard import Inside
     from resilient._policies import Policy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
@@ -241,7 +242,14 @@ class FallbackManager(Generic[R]):
 
     def health(self) -> dict[str, TargetHealth]:
         """Return how each target has done so far, by name."""
-        return self._chain.health(now())
+        found = self._chain.health(now())
+        return {
+            name: replace(found[name], breaker=worst_state(_around(policies, call)))
+            for name, policies, call in self._guarded()
+        }
+
+    def _guarded(self) -> list[tuple[str, Sequence[Policy], Any]]:
+        return [(target.name, target.policies.policies, target.call) for target in self.targets]
 
     @property
     def bound(self) -> Bound:
@@ -313,6 +321,15 @@ class _FunctionManager(FallbackManager[Any]):
     ) -> Outcome[Any]:
         """Refuse: the function has its callables."""
         raise TypeError(f"{self.name} has callables of its own: use run(...)")
+
+    def _guarded(self) -> list[tuple[str, Sequence[Policy], Any]]:
+        found = cast("Inside", inside(self._fn))
+        policies: tuple[Policy, ...] = found.pipeline.policies
+        place = [isinstance(policy, Fallback) for policy in policies].index(True)
+        first, *others = [target.name for target in self.targets]
+        to = cast("Fallback", policies[place]).to
+        further = [(name, (), fn) for name, fn in zip(others, to, strict=True)]
+        return [(first, policies[place + 1 :], found.fn), *further]
 
     @property
     def bound(self) -> Bound:
@@ -432,6 +449,15 @@ def _compile(
         stream=streams,
     )
     return Compiled(plan, run, run, (chain,))
+
+
+def _around(policies: Sequence[Policy], fn: Any) -> list[tuple[Policy, Any]]:  # noqa: ANN401
+    """Return all policies that a call of `fn` meets, each with what it is around."""
+    found = [(policy, fn) for policy in policies]
+    guarded = inside(fn)
+    if guarded is not None:
+        found += [(policy, guarded.fn) for policy in guarded.pipeline.policies]
+    return found
 
 
 def _asked(target: Target[Any]) -> Any:  # noqa: ANN401

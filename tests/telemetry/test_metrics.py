@@ -277,6 +277,13 @@ def test_transitions_of_circuit_breakers_are_counted(spans):
     assert recorded(spans)[names.TRANSITIONS] == [(names_of, 2, 1), (other, 1, 1)]
 
 
+def test_an_attempt_is_as_long_as_its_target_took(spans):
+    """What predicates take after the target has ended is no part of its attempt."""
+    in_a_call(events.AttemptEnded(9, 1, 1, "large", 0, "success", "returned", started=1, ended=3))
+    (point,) = spans.metrics[names.ATTEMPT_DURATION].points
+    assert point.sum == 2
+
+
 def test_the_first_item_of_a_stream_is_measured(spans):
     """The time to the first item is a point of its own."""
     in_a_call(events.StreamCommitted(0, 1, 0.75))

@@ -56,7 +56,7 @@ from resilient import (
 from resilient.events import Event, RetryScheduled
 from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
-from resilient.telemetry import install, uninstall
+from resilient.telemetry import Signal, Signals, install, uninstall
 from resilient.testing import (
     CapturedMetric,
     CapturedSpans,
@@ -525,6 +525,15 @@ async def errors() -> None:
 
 def without_waiting() -> None:
     assert_type(virtual_time(functions), None)
+
+
+def page(signal: Signal) -> None:
+    print(signal.name, signal.where, signal.count, signal.of, signal.share)
+
+
+def paged() -> None:
+    signals: Listener = Signals(page, window=60, least=3, throttled=0.1, slow_first_item=8)
+    install(listeners=[signals], metrics=False)
 
 
 def captured() -> tuple[list[str], float]:
