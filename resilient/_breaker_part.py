@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,18 @@ class CircuitBreakerPart:
     def written(self, name: str) -> Written:
         """Return what was written here, for the registry."""
         return Written(name=name, options=self.options, place=self.place)
+
+
+def named(policies: Sequence[Policy], fn: Any) -> tuple[Policy, ...]:  # noqa: ANN401
+    """Return `policies` as they are around `fn`: a breaker without a name has the function's."""
+    if fn is None:
+        return tuple(policies)
+    return tuple(
+        replace(policy, name=function_name(fn))
+        if isinstance(policy, CircuitBreakerPart) and policy.name is None
+        else policy
+        for policy in policies
+    )
 
 
 def worst_state(around: Iterable[tuple[Policy, Any]]) -> State | None:

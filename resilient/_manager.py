@@ -15,7 +15,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from resilient._breaker_part import worst_state
+from resilient._breaker_part import named, worst_state
 from resilient._core import options
 from resilient._core.bound import Bound
 from resilient._core.chain_options import chain_policy, check_routes, listed
@@ -264,7 +264,7 @@ class FallbackManager(Generic[R]):
         number = len(self.targets)
         lines = [f"{self.name}: {number} target{'' if number == 1 else 's'}, in this order"]
         for target in self.targets:
-            inner = target.policies.policies
+            inner = named(target.policies.policies, target.call)
             told = "; ".join(
                 f"{policy.kind}: {policy.explain(inner[place + 1 :])}"
                 for place, policy in enumerate(inner)

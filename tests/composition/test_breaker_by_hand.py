@@ -11,6 +11,8 @@ import pytest
 from resilient import (
     CircuitIsolated,
     CircuitOpen,
+    FallbackManager,
+    Target,
     breakers,
     circuit_breaker,
     consecutive,
@@ -302,6 +304,23 @@ def test_explain_says_the_state_at_hand():
 
 
 @both
+def test_explain_says_the_state_of_a_breaker_that_is_named_after_its_function(backend):
+    """Where the function is known the breaker is, alone and in a manager."""
+
+    async def main():
+        bare = circuit_breaker(trip=consecutive(1), open_for=60)
+        guarded = bare(fails)
+        assert f'"{__name__}.fails": closed' in explain(guarded)
+        with pytest.raises(ConnectionError):
+            await guarded()
+        assert f'"{__name__}.fails": open' in explain(guarded)
+        manager = FallbackManager([Target("first", fails, policies=bare)])
+        assert f'"{__name__}.fails": open' in manager.explain()
+
+    virtual_time(main, backend=backend, check_leftovers=True)
+
+
+@both
 def test_by_hand_outside_and_inside_of_loops_it_is_one_circuit(backend):
     """A circuit that is opened without a loop refuses in one, where the clock is the process's."""
     breaker = opened("outside of loops")
@@ -314,3 +333,9 @@ def test_by_hand_outside_and_inside_of_loops_it_is_one_circuit(backend):
         found = asyncio.run(outcome(function))
     assert found is CircuitOpen
     assert breaker.snapshot().refused == 1
+
+
+def test_its_repr_is_its_name():
+    """Of two breakers that are printed each can be told."""
+    assert repr(circuit_breaker("prices", trip=consecutive(1))) == "<CircuitBreaker prices>"
+    assert repr(circuit_breaker()) == "<CircuitBreaker (named after its function)>"

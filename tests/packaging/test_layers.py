@@ -47,7 +47,7 @@ BELOW = {
     "_breaker_part": BASE | {"_policies"},
     "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
-    "_pipeline": BASE | {"_guard", "_policies"},
+    "_pipeline": BASE | {"_guard", "_policies", "_breaker_part"},
     "_items": {"_core", "_runtime"},
     # what users touch
     "_stack": PIPELINE,
