@@ -64,6 +64,7 @@ from resilient.testing import (
     capture_spans,
     virtual_time,
 )
+from resilient.testing.conformance import Case, MalformedError, check, load
 from resilient.typing import (
     BreakerHandle,
     BreakerPermit,
@@ -609,3 +610,17 @@ async def broken(shop: Shop) -> None:
 
 
 standard("prices", breaker=circuit_breaker("prices", open_for=10))
+
+
+# conformance cases
+
+
+def conforms(path: str) -> None:
+    try:
+        cases = load(path)
+    except MalformedError as error:
+        print(error)
+    else:
+        assert_type(cases, tuple[Case, ...])
+        assert_type(check(cases[0], "trio"), list[str])
+        check(cases[0], "curio")  # E: mypy[arg-type] pyright[reportArgumentType]
