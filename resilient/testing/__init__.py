@@ -19,6 +19,7 @@ from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
 from resilient.testing._spans import CapturedSpans, capture_spans
 from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
+from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
@@ -37,12 +38,16 @@ __all__ = (
     "FaultyBackend",
     "fresh_breakers",
     "Hang",
+    "instant",
     "Interrupted",
     "Interruption",
     "leftovers",
     "Log",
     "MetricPoint",
     "Ok",
+    "overrides",
+    "policies_off",
+    "policies_on",
     "Raised",
     "Returned",
     "Run",

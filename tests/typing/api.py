@@ -624,3 +624,14 @@ def conforms(path: str) -> None:
         assert_type(cases, tuple[Case, ...])
         assert_type(check(cases[0], "trio"), list[str])
         check(cases[0], "curio")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+# switches
+
+
+async def switched() -> None:
+    with policies_off(), policies_on(), instant(), instant(attempts=2):
+        await bare("x")
+    with overrides(bare, attempts=1), overrides(bare, policies=stack(timeout(3))):
+        await bare("x")
+    overrides(bare, attempts="1")  # E: mypy[arg-type] pyright[reportArgumentType]

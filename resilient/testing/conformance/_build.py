@@ -145,7 +145,8 @@ class Parts:
             case "fallback":
                 chain = self._chain(options, "to")
                 to = [self.function(name) for name in options.get("to", ())]
-                return fallback(to=to, **chain)
+                made: Pipeline = fallback(to=to, **chain)
+                return made
             case _:
                 return self._breaker(options)
 
