@@ -164,7 +164,7 @@ def test_a_call_that_never_ends_is_told(tmp_path):
         (("given", "rnd"), [1.5], "one: given.rnd[0]: must be at most 1, not 1.5"),
         (("given", "rnd"), [-1], "one: given.rnd[0]: must be at least 0, not -1"),
         (("given", "manager"), {"targets": [{"name": "target"}]}, "given: needs exactly one of"),
-        (("given", "targets", "target"), "x?", "one: given.targets.target: the script 'x?'"),
+        (("given", "targets", "target"), "x?", "one: given.targets.target: the schedule 'x?'"),
         (("given", "targets", "target"), [{"okay": 1}], 'target[0]: must be an object with "ok"'),
         (
             ("given", "targets", "target"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,18 +32,46 @@ from resilient import (
     timeout,
     value,
 )
-from resilient.testing._script import Script, script
+from resilient._kinds import is_stream
 from resilient.testing._steps import Fail, Hang, Ok, Step, Stubborn
+from resilient.testing._text import parse
 from resilient.testing.conformance._data import is_list, is_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from resilient import CircuitBreaker, Pipeline
     from resilient.testing.conformance._data import Data
     from resilient.typing import Backoff, Trip
 
 Way = Literal["decorators", "stack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A step of a stream: its items, and how it goes on behind them."""
+
+    items: tuple[Any, ...]
+    after: float = 0
+    gap: float = 0
+    then: Step | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the calls of one target come to, in order, and `then` for ever."""
+
+    steps: tuple[Step | Items, ...] = ()
+    then: Step | Items = Ok()  # noqa: RUF009 - a frozen value
+
+    @property
+    def streams(self) -> bool:
+        """Whether the target is an async generator."""
+        return any(isinstance(step, Items) for step in (*self.steps, self.then))
+
+    def step(self, number: int) -> Step | Items:
+        """Return the step that answers call `number`, counted from 1."""
+        return self.steps[number - 1] if number <= len(self.steps) else self.then
 
 
 class E1(Exception):
@@ -99,8 +128,10 @@ class Parts:
         """Return what can be called, by name."""
         given = self._given
         if "manager" in given:
-            run = self.manager(given["manager"]).run
-            return {"manager": partial(_value_of, run)}
+            manager = self.manager(given["manager"])
+            if any(map(is_stream, self._made.values())):
+                return {"manager": partial(_items_of, manager.stream)}
+            return {"manager": partial(_value_of, manager.run)}
         if "functions" not in given:
             return {"target": self._around(given["policies"], "target", way)}
         made: dict[str, Callable[..., Any]] = {}
@@ -141,6 +172,10 @@ class Parts:
             case "retry":
                 return self._retry(options)
             case "timeout":
+                if is_object(options):
+                    total = [number(options["total"])] if "total" in options else []
+                    rest = {name: number(one) for name, one in options.items() if name != "total"}
+                    return timeout(*total, **rest)
                 return timeout(number(options))
             case "fallback":
                 chain = self._chain(options, "to")
@@ -190,7 +225,7 @@ class Parts:
                     told[name] = value(one)
                 case "routes":
                     told[name] = {ERRORS[kind]: names for kind, names in one.items()}
-                case "raises":
+                case "raises" | "midstream":
                     told[name] = one
                 case _ if name != targets:
                     told[name] = _condition(name, one)
@@ -201,6 +236,12 @@ class Parts:
 
 async def _value_of(run: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
     return (await run(*args)).value
+
+
+async def _items_of(stream: Callable[..., Any], *args: Any) -> AsyncGenerator[Any, None]:
+    async with stream(*args) as items:
+        async for item in items:
+            yield item
 
 
 @cache
@@ -289,16 +330,20 @@ def trip(written: Data) -> Trip:
 def script_of(written: Any) -> Script:  # noqa: ANN401
     """Make the script of a target."""
     if isinstance(written, str):
-        return script(written)
+        steps, then = parse(written)
+        return Script(tuple(steps), then or Ok())
     if is_list(written):
         return Script(tuple(map(step, written)))
     return Script(tuple(map(step, written.get("steps", ()))), step(written["then"]))
 
 
-def step(written: Data) -> Step:
+def step(written: Data) -> Any:  # noqa: ANN401 - a step, or the items of a stream
     """Make one step of a script."""
     after = written.get("after", 0)
     match written:
+        case {"items": items}:
+            then = step(written["then"]) if "then" in written else None
+            return Items(tuple(items), after, written.get("gap", 0), then)
         case {"ok": answer}:
             return Ok(answer, after)
         case {"fail": kind}:

@@ -217,9 +217,13 @@ def outcome_of(found: Found, number: int) -> dict[str, Any]:
     made = found.made[number]
     events = [event for who, event in found.events if who == number]
     have: dict[str, Any] = {"at": made.ended, **_of_events(events)}
+    if made.items is not None:
+        have["items"] = made.items
     if made.ended is not None:
         have["elapsed"] = made.ended - made.began
     match made.result:
+        case Returned() if made.items is not None:
+            pass
         case Returned(value):
             have["returns"] = value
             have["from_call"] = _source(found, lambda one: not one.error and one.value is value)

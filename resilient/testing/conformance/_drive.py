@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,8 @@ import anyio.lowlevel
 
 from resilient._core.backoff import backoff_of
 from resilient._core.breaker import IllegalTransitionError
+from resilient._core.outcome import Restarted
+from resilient._kinds import is_stream
 from resilient._runtime.clock import now, runtime
 from resilient._runtime.listeners import process
 from resilient.errors import CircuitOpen
@@ -77,8 +79,21 @@ class _Chance:
         return 0  # the id of a call: no case looks at it
 
 
+async def _consume(stream: Callable[[], Any], items: list[Any], take: int | None) -> None:
+    """Take the items of a stream, and close it behind `take` of them."""
+    async with aclosing(stream()) as source:
+        while take is None or len(items) < take:
+            try:
+                item = await anext(source)
+            except StopAsyncIteration:
+                return
+            items.append({"restarted": item.items} if isinstance(item, Restarted) else item)
+
+
 class _Drive:
     """One run of one case."""
+
+    _streams = False
 
     def __init__(self, case: Case, found: Found, way: Way, delivery: Delivery) -> None:
         self._case = case
@@ -116,6 +131,7 @@ class _Drive:
                     self._waits = backoff_of(backoff(self._case.given["backoff"]))
                 else:
                     self._functions = self._parts.guarded(self._way)
+                    self._streams = any(map(is_stream, self._functions.values()))
             except (TypeError, ValueError) as error:
                 self._found.refused = error.with_traceback(None)
                 return False
@@ -159,9 +175,12 @@ class _Drive:
 
     async def _call(self, name: str, stimulus: Data) -> None:
         of = stimulus.get("of", next(iter(self._functions)))
-        fn = partial(self._functions[of], *stimulus.get("args", ()))
         number = len(self._found.made)
         made = Made(now())
+        fn: Callable[[], Awaitable[Any]] = partial(self._functions[of], *stimulus.get("args", ()))
+        if self._streams:
+            made.items = []
+            fn = partial(_consume, fn, made.items, stimulus.get("take"))
         self._found.made.append(made)
         if self._delivery == "task":
             task = asyncio.get_running_loop().create_task(self._in_task(number, fn, made))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient.testing._script import script
+from resilient.testing._text import parse
 from resilient.testing.conformance._data import Data, is_object
 from resilient.testing.conformance._names import Names
 from resilient.testing.conformance._schema import mistakes, path_text, shipped
@@ -152,7 +152,7 @@ def _of_scripts(given: Data) -> Iterator[Mistake]:
     for name, written in given.get("targets", {}).items():
         if isinstance(written, str):
             try:
-                script(written)
+                parse(written)
             except ValueError as error:
                 yield ("given", "targets", name), str(error)
 
@@ -182,5 +182,5 @@ def _of_outcomes(then: Data, calls: int) -> Iterator[Mistake]:
         both.append((("then", "outcome"), then["outcome"]))
     for path, one in both:
         ways = [way for way in ("returns", "raises", "cancelled") if way in one]
-        if len(ways) > 1 or (not ways and "from_call" not in one):
-            yield path, "needs exactly one of returns, raises and cancelled, or from_call"
+        if len(ways) > 1 or (not ways and not {"from_call", "items"} & set(one)):
+            yield path, "needs exactly one of returns, raises and cancelled, or from_call or items"

@@ -6,17 +6,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from resilient._runtime.clock import now
 from resilient.testing._play import play
+from resilient.testing.conformance._build import Items
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable
 
     from resilient._core.events import Event
     from resilient._runtime.call import Call
     from resilient._runtime.circuit import BreakerSnapshot
     from resilient.testing._record import Result
-    from resilient.testing._script import Script
+    from resilient.testing.conformance._build import Script
 
 caller: ContextVar[int | None] = ContextVar("resilient.testing.conformance", default=None)
 """The number of the call, among those that the case makes, that this code is part of."""
@@ -43,6 +46,7 @@ class Made:
     began: float
     ended: float | None = None
     result: Result | None = None
+    items: list[Any] | None = None
     cancelled_order: int | None = None
 
 
@@ -79,14 +83,16 @@ class Found:
         self.next()
         self.events.append((caller.get(), event))
 
-    def target(self, name: str, answers: Script) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def target(self, name: str, answers: Script) -> Callable[..., Any]:
         """Return an async function that follows a script and notes each entry."""
         mine = 0
+        if answers.streams:
+            return self._stream(name, answers)
 
         async def function(*_args: object, **_kwargs: object) -> object:
             nonlocal mine
             mine += 1
-            step = answers.step(mine)
+            step: Any = answers.step(mine)
             entry = Entered(len(self.entered) + 1, name, caller.get(), now(), self.next())
             self.entered.append(entry)
             try:
@@ -97,6 +103,35 @@ class Found:
             finally:
                 entry.ended = True
             return entry.value
+
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    def _stream(self, name: str, answers: Script) -> Callable[..., AsyncGenerator[Any, None]]:
+        """Return an async generator function that does the same."""
+        mine = 0
+
+        async def function(*_args: object, **_kwargs: object) -> AsyncGenerator[Any, None]:
+            nonlocal mine
+            mine += 1
+            step: Any = answers.step(mine)
+            entry = Entered(len(self.entered) + 1, name, caller.get(), now(), self.next())
+            self.entered.append(entry)
+            try:
+                if not isinstance(step, Items):
+                    step = Items((), then=step)
+                await anyio.sleep(step.after)
+                for place, item in enumerate(step.items):
+                    if place:
+                        await anyio.sleep(step.gap)
+                    yield item
+                if step.then is not None:
+                    await play(step.then, entry.number)
+            except BaseException as error:
+                entry.error = error
+                raise
+            finally:
+                entry.ended = True
 
         function.__name__ = function.__qualname__ = name
         return function
