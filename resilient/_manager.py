@@ -398,7 +398,10 @@ def _follow(manager: FallbackManager[Any], in_force: InForce | None) -> None:
         targets = [_changed(manager, target, in_force) for target in manager.targets]
         if in_force.is_alone(manager):
             compiled = _compile_alone(manager.name, targets, compiled.plan)
-        else:
+        elif any(
+            new.policies.policies != old.policies.policies
+            for new, old in zip(targets, manager.targets, strict=True)
+        ):
             chain = chain.anew()
             compiled = _compile(
                 manager.name,

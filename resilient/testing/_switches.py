@@ -61,7 +61,12 @@ class Switch:
         """Throw the switch."""
         with _lock:
             _thrown.append(self)
-            _put_in_force()
+            try:
+                _put_in_force()
+            except BaseException:
+                _thrown.pop()
+                _put_in_force()
+                raise
 
     def __exit__(
         self,

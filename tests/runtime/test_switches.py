@@ -728,6 +728,45 @@ def test_a_call_that_is_under_way_goes_on(backend):
     assert (run(backend, main), service.calls) == (3, 1)
 
 
+def test_a_function_of_another_world_stays_as_it_was_written():
+    """A breaker that this test has defined otherwise keeps no switch from being thrown."""
+    with fresh_breakers():
+        other = Service().guarded(
+            retry(attempts=3), circuit_breaker("both", trip=consecutive(1)), timeout(8)
+        )
+    with fresh_breakers():
+        mine = Service().guarded(
+            retry(attempts=3), circuit_breaker("both", trip=consecutive(2)), timeout(8)
+        )
+        with instant(attempts=1):
+            found = [pipeline_of(fn).policies[0].policy.attempts for fn in (mine, other)]
+    assert found == [1, 3]
+
+
+def test_a_switch_that_cannot_be_thrown_leaves_nothing(monkeypatch):
+    """What is raised while it is thrown leaves everything as written."""
+    ask = Service().guarded(retry(attempts=3))
+
+    def refuses(self, fn):
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(pipeline_of(ask)).__mro__[1], "compile", refuses)
+        with pytest.raises(LookupError):
+            policies_off().__enter__()
+    assert board.in_force is None
+    assert len(pipeline_of(ask).policies) == 1
+
+
+def test_what_a_switch_does_not_change_is_left_alone():
+    """`instant()` compiles nothing anew, so what targets rest is remembered."""
+    ask = Service().guarded(fallback(degrade=value(1)), retry(attempts=3))
+    manager = FallbackManager([ask])
+    before = (ask.__wrapped__, manager._compiled)
+    with instant():
+        assert (ask.__wrapped__, manager._compiled) == before
+
+
 def test_a_switch_holds_for_every_thread():
     """Another thread finds the same policies in force."""
     service = Service()
