@@ -11,6 +11,7 @@ from __future__ import annotations
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
+from resilient.testing._check_backend import check_backend
 from resilient.testing._leftovers import leftovers
 from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
@@ -32,6 +33,7 @@ __all__ = (
     "capture_spans",
     "CapturedMetric",
     "CapturedSpans",
+    "check_backend",
     "Fail",
     "FailureSchedule",
     "FaultError",

@@ -58,10 +58,17 @@ from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import Signal, Signals, install, uninstall
 from resilient.testing import (
+    Bad,
     CapturedMetric,
     CapturedSpans,
+    Fail,
     MetricPoint,
     capture_spans,
+    check_backend,
+    instant,
+    overrides,
+    policies_off,
+    policies_on,
     virtual_time,
 )
 from resilient.testing.conformance import Case, MalformedError, check, load
@@ -635,3 +642,17 @@ async def switched() -> None:
     with overrides(bare, attempts=1), overrides(bare, policies=stack(timeout(3))):
         await bare("x")
     overrides(bare, attempts="1")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+# a backend of one's own
+
+
+def checked() -> None:
+    def build(service: Callable[..., Coroutine[Any, Any, Any]]) -> Target[bytes]:
+        async def ask(url: str) -> bytes:
+            return bytes(await service(url))
+
+        return Target("ask", ask)
+
+    check_backend(build, answer=b"", failures=[Fail(ConnectionError), Bad(b"no")], args=["x"])
+    check_backend(bare, failures=7)  # E: mypy[arg-type] pyright[reportArgumentType]
