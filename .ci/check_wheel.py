@@ -45,6 +45,8 @@ def check_commands() -> None:
     assert all(callable(each.load()) for each in found)
     (plugin,) = metadata.entry_points(group="pytest11", name="resilient")
     assert plugin.load().__name__ == "resilient.testing._pytest"
+    (entry,) = metadata.entry_points(group="hypothesis", name="resilient")
+    assert callable(entry.load())
 
 
 if __name__ == "__main__":
