@@ -71,6 +71,10 @@ class Guard(CallableObjectProxy):
             return mine is other._self_written.compiled.call
         return bool(mine == other)
 
+    def __ne__(self, other: object) -> bool:
+        """Be the opposite: the proxy has an answer of its own."""
+        return not self == other
+
     def __hash__(self) -> int:
         """Be found where it was put, as above."""
         return hash(self._self_written.compiled.call)

@@ -805,7 +805,7 @@ def test_threads_that_throw_and_decorate_leave_all_as_written():
 def test_a_switched_function_looks_as_ever():
     """Its name, signature, hash, equality and pickle are those of the function."""
     ask = retry(attempts=3)(_module_level)
-    place, bound = {ask: 1}, Client().method
+    place, bound, written = {ask: 1}, Client().method, ask.__wrapped__
     before = (ask.__name__, ask.__doc__, str(inspect.signature(ask)), hash(ask), repr(ask))
     with policies_off():
         assert (ask.__name__, ask.__doc__, str(inspect.signature(ask)), hash(ask), repr(ask)) == (
@@ -813,6 +813,7 @@ def test_a_switched_function_looks_as_ever():
         )
         assert inspect.iscoroutinefunction(ask)
         assert (place[ask], ask == ask, ask != print) == (1, True, True)  # noqa: PLR0124
+        assert (ask == written, ask != written) == (True, False)
         assert {bound: 1}[bound] == 1
         assert pickle.loads(pickle.dumps(Client.method)) is Client.method
         assert functools.partial(ask).func is ask
