@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint`, `docs` or `api`.
+"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint`, `docs` and more.
 
 The first time it makes `.venv` beside this file and installs what the task
 needs; after that it only starts the task. Whatever follows the task's name is
@@ -61,6 +61,11 @@ TASKS = {
         "test",
         (["tests/packaging/public_api.py"],),
     ),
+    "mutants": Task(
+        "break each line of the core, and see which test notices (an hour)",
+        "mutants",
+        (["tests/core/mutation.py"],),
+    ),
 }
 
 
@@ -71,7 +76,7 @@ def main(argv: "List[str]") -> int:
     if not argv or argv[0] not in TASKS:
         print("usage: python3 run.py TASK [ARGUMENTS]\n", file=sys.stderr)
         for name, task in TASKS.items():
-            print("  {:6} {}".format(name, task.purpose), file=sys.stderr)
+            print("  {:7} {}".format(name, task.purpose), file=sys.stderr)
         return 0 if argv[:1] in ([], ["-h"], ["--help"]) else 2
     task = TASKS[argv[0]]
     make_ready(argv[0], task)

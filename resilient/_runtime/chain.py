@@ -114,6 +114,10 @@ class Chain:
         degrade = policy.degrade
         self.memory = Memory(degrade) if isinstance(degrade, LastGood) else None
 
+    def anew(self) -> Chain:
+        """Return a chain of the same policy that remembers nothing."""
+        return Chain(self.policy, self.classify, self.group, leaves=self.leaves)
+
     def settle(self, targets: tuple[TargetSpec, ...], places: Sequence[int]) -> None:
         """Fix the targets, once their names are known."""
         self.policy = replace(self.policy, targets=targets)

@@ -60,12 +60,10 @@ class Unasked:
         """Make a skipped attempt; a refusal that led to it is a part of it."""
         attributes = of_skip(event)
         links: tuple[Link, ...] = ()
-        refused = spans.refused
-        if refused is not None and call.target_index == event.target_index:
-            spans.refused = None
+        refused, spans.refused = spans.refused, None
+        if refused is not None:
             attributes |= of_refusal(refused)
             links = _links(refused)
-        self.settle(spans, call)
         span = self._begin(spans, call, event.at, attributes, links)
         finish(span, spans.times.ns(event.at))
 

@@ -189,12 +189,12 @@ async def test_what_is_no_conversation_gets_400():
 
 
 async def test_other_paths_get_404():
-    """There is one endpoint; everything else is not found, and the journal says what was sought."""
+    """What is at no path is not found, and the journal says what was sought."""
     async with Emulator() as emulator, client_of(emulator) as client:
-        assert (await client.get("models")).status_code == 404
+        assert (await client.get("nothing")).status_code == 404
         assert (await client.post("chat", content=b"x" * 100)).status_code == 404
         assert [(entry.path, entry.scenario) for entry in emulator.journal] == [
-            ("/api/v1/models", "e404_address"),
+            ("/api/v1/nothing", "e404_address"),
             ("/api/v1/chat", "e404_address"),
         ]
 

@@ -231,6 +231,17 @@ def test_a_remote_parent_is_the_parent(spans):
     assert seen.trace_id == REMOTE.trace_id
 
 
+def test_a_disabled_sdk_measures_nothing(monkeypatch, lines):
+    """With `OTEL_SDK_DISABLED` a meter provider is taken, and nothing is measured or said."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    captured = CapturedSpans()
+    metrics.set_meter_provider(captured.meter_provider)
+    virtual_time(ask)
+    assert kinds(process.loud) == ["MetricsListener"]
+    assert captured.metrics == {}
+    assert lines() == []
+
+
 @pytest.mark.parametrize("parent", [REMOTE, trace.INVALID_SPAN_CONTEXT])
 def test_a_disabled_sdk_changes_nothing(monkeypatch, parent):
     """With `OTEL_SDK_DISABLED` no span is made, and the caller's context stays in place."""

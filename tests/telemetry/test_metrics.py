@@ -514,7 +514,7 @@ def test_a_meter_of_somebody_s_own_is_asked_by_the_api_s_names():
     def make(kind):
         def create(name, callbacks=(), unit="", description="", **options):
             made.append((kind, name, unit, options.get("explicit_bucket_boundaries_advisory")))
-            return types.SimpleNamespace()
+            return types.SimpleNamespace(record=None, add=None)
 
         return create
 

@@ -21,6 +21,7 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from resilient import (
+    CircuitOpen,
     FallbackManager,
     Restarted,
     Target,
@@ -31,8 +32,10 @@ from resilient import (
     retry,
     stack,
     timeout,
+    transient,
     value,
 )
+from resilient._runtime.clock import now
 from resilient._runtime.listeners import process
 from resilient.errors import TimedOut
 from resilient.events import (
@@ -95,7 +98,7 @@ STACKS = {
         timeout(3),
     ],
     "breaker": lambda: [
-        retry(attempts=5, backoff=[0.5, 1, 0.5, 2]),
+        retry(attempts=5, backoff=[0.5, 1, 0.5, 2], on=(transient, CircuitOpen)),
         circuit_breaker("db", trip=consecutive(2), open_for=1.2, on=Exception),
         timeout(3),
     ],
@@ -140,6 +143,7 @@ BACKENDS = pytest.mark.parametrize(
 
 @BACKENDS
 @pytest.mark.parametrize("name", STACKS)
+@settings(max_examples=settings().max_examples // 2)
 @given(scripts=st.tuples(SCRIPTS, SCRIPTS, SCRIPTS), cancel_at=CANCELS)
 def test_spans_and_points_are_right(name, backend, cancel, scripts, cancel_at):
     """T1 to T8, T12: spans and points are right, complete, declared, and hold nothing secret."""
@@ -436,6 +440,7 @@ def streamed(name, parts, others, most, backend):
 
 @both
 @pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=settings().max_examples // 2)
 @given(parts=PARTS, others=PARTS, most=st.sampled_from([1, 2, 100]))
 def test_streams_are_right_as_well(name, backend, parts, others, most):
     """T1 to T9, T12: it all holds for streams, and between items the consumer's span is current."""
@@ -477,6 +482,39 @@ def test_a_listener_changes_nothing(name, backend, scripts, cancel_at):
         )
         calls = [(call.target, call.started, call.ended) for call in run.calls]
         return type(run.result), type(run.error), run.elapsed, calls
+
+    bare = story()
+    for listener in (Log(), Raising()):
+        before = process.loud
+        process.loud = (listener,)
+        try:
+            assert story() == bare
+        finally:
+            process.loud = before
+    with capture_spans():
+        assert story() == bare
+
+
+@both
+@pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=settings().max_examples // 4)
+@given(parts=PARTS, others=PARTS, most=st.sampled_from([1, 2, 100]))
+def test_a_listener_changes_no_stream(name, backend, parts, others, most):
+    """T10: nor does one change what a stream gives, how it ends and when."""
+
+    def story():
+        given, ended = [], []
+
+        async def caller():
+            ask = stack(*STREAMS[name](source(others)), name="ask")(source(parts))
+            try:
+                await consume(ask(), most, given)
+            except Exception as error:
+                ended.append(type(error))
+            ended.append(now())
+
+        virtual_time(caller, backend=backend)
+        return given, ended
 
     bare = story()
     for listener in (Log(), Raising()):

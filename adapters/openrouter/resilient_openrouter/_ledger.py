@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
 if TYPE_CHECKING:
@@ -31,42 +31,66 @@ __all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unk
 class Record:
     """The open entry of one call in the ledger; `call` is what is known so far."""
 
-    __slots__ = ("call",)
+    __slots__ = ("_facts", "generation_id", "model", "padding")
 
-    def __init__(self, model: str, target: str) -> None:
-        self.call = ModelCall(model=model, target=target)
+    def __init__(self, model: str, target: str, credential: str | None = None) -> None:
+        self.model = model
+        self.generation_id: str | None = None
+        self.padding = 0
+        self._facts: dict[str, Any] = {"target": target, "credential": credential}
 
-    def begun(self, generation_id: str | None) -> None:
+    @property
+    def call(self) -> ModelCall:
+        """What is known so far."""
+        return ModelCall(
+            model=self.model,
+            generation_id=self.generation_id,
+            padding=self.padding,
+            **self._facts,
+        )
+
+    def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""
-        self.call = replace(self.call, generation_id=generation_id)
+        self.generation_id = generation_id
+        self._facts["headers_after"] = after
+
+    def spoken(self, after: float) -> None:
+        """Note the first content."""
+        self._facts.setdefault("content_after", after)
+
+    def closed(self, after: float) -> None:
+        """Note that the call is over."""
+        self._facts["took"] = after
 
     def padded(self, count: int) -> None:
         """Note keep-alive bytes."""
-        self.call = replace(self.call, padding=self.call.padding + count)
+        self.padding += count
 
     def answered(self, reply: Reply) -> None:
         """Note the answer and its cost; what is not billed costs nothing."""
-        self.call = replace(
-            self.call,
-            provider=reply.provider,
-            billed=reply.billed,
-            cost=0.0 if reply.billed == "no" else reply.cost,
-        )
+        self.generation_id = reply.generation_id or self.generation_id
+        self._facts |= {
+            "provider": reply.provider,
+            "usage": reply.usage,
+            "billed": reply.billed,
+            "cost": 0.0 if reply.billed == "no" else reply.cost,
+        }
 
     def failed(self, error: OpenRouterError) -> None:
         """Note how the call failed: its text and numbers, never the exception itself."""
-        self.call = replace(
-            self.call,
-            error=str(error),
-            error_class=type(error).__name__,
-            says=error.says,
-            status_code=error.status_code,
-            scope=error.scope,
-            retry_after=error.retry_after,
-            provider=error.provider,
-            billed=error.billed,
-            cost=0.0 if error.billed == "no" else error.cost,
-        )
+        self.generation_id = error.generation_id or self.generation_id
+        self._facts |= {
+            "error": str(error),
+            "error_class": type(error).__name__,
+            "says": error.says,
+            "status_code": error.status_code,
+            "scope": error.scope,
+            "retry_after": error.retry_after,
+            "provider": error.provider,
+            "usage": usage_of({"usage": error.usage}),
+            "billed": error.billed,
+            "cost": 0.0 if error.billed == "no" else error.cost,
+        }
 
 
 _ledger: ContextVar[list[Record] | None] = ContextVar("openrouter_ledger", default=None)
@@ -82,9 +106,9 @@ def ledger(records: list[Record]) -> Generator[list[Record]]:
         _ledger.reset(token)
 
 
-def open_record(model: str, target: str) -> Record:
+def open_record(model: str, target: str, credential: str | None = None) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
-    record = Record(model, target)
+    record = Record(model, target, credential)
     records = _ledger.get()
     if records is not None:
         records.append(record)

@@ -79,7 +79,8 @@ class Reading:
         self._max_body = max_body
         self._judge: dict[str, Any] = {"table": table, "secrets": secrets, "keep_raw": keep_raw}
         self._reasoning_commits = reasoning_commits
-        self._watch = Watch(clocks, _now())
+        self._began = _now()
+        self._watch = Watch(clocks, self._began)
         self._scope: anyio.CancelScope | None = None
         self._decoder = Decoder(max_total=max_body)
         self._head: Head | None = None
@@ -124,6 +125,7 @@ class Reading:
 
     async def aclose(self) -> None:
         """Give the connection back."""
+        self._record.closed(_now() - self._began)
         await self._exchange.aclose()
 
     async def _within(self, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -152,12 +154,14 @@ class Reading:
     async def _sent(self) -> Head:
         """Send the request; return the head of the answer."""
         await self._exchange.send(self._noted if self._clocks.first_byte else None)
-        self._watch.begun(_now())
+        now = _now()
+        self._watch.begun(now)
+        self._record.begun(self._exchange.headers.get("x-generation-id"), now - self._began)
         self._moved()
         self._head = Head(
             status=self._exchange.status,
             headers=self._exchange.headers,
-            model=self._record.call.model,
+            model=self._record.model,
             **self._judge,
         )
         return self._head
@@ -252,6 +256,7 @@ class Reading:
         now = _now()
         if spoken:
             self._watch.spoken(now)
+            self._record.spoken(now - self._began)
         else:
             self._watch.heard(now)
         self._moved()
@@ -289,7 +294,7 @@ class Reading:
             return self._transcript.facts()
         if self._head is not None:
             return self._head.facts({})
-        return {"model": self._record.call.model}
+        return {"model": self._record.model}
 
 
 def _is_plain(content_type: str, first: bytes) -> bool:

@@ -354,7 +354,7 @@ class OpenRouter:
     async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
         """Ask a model once, and write down what that came to."""
         body = encoded(asked.model, messages, {**asked.params, **fields}, stream=asked.collects)
-        record = open_record(asked.model, asked.name)
+        record = open_record(asked.model, asked.name, self._key.label)
         try:
             reading = self._reading(body, messages, record, asked.clocks)
             try:
@@ -376,7 +376,7 @@ class OpenRouter:
     ) -> AsyncGenerator[Chunk]:
         """Ask a model once, and yield its answer as it comes, and write that down."""
         body = encoded(asked.model, messages, {**asked.params, **fields}, stream=True)
-        record = open_record(asked.model, asked.name)
+        record = open_record(asked.model, asked.name, self._key.label)
         try:
             reading = self._reading(
                 body, messages, record, asked.clocks, reasoning_commits=reasoning_commits

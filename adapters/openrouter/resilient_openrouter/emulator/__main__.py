@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 import anyio
 
 from resilient_openrouter.emulator import SCENARIOS, SWITCHES, Emulator, Entry
-from resilient_openrouter.emulator.server import LAST_PORT, NO_PATH
+from resilient_openrouter.emulator.server import LAST_PORT, LOOKUP, NO_PATH
 
 _TABLES: Final = ("default", "models")
 
@@ -110,7 +110,7 @@ async def _report(emulator: Emulator) -> None:
 def told(entry: Entry) -> str:
     """Say in one line what was asked, what was answered, who ended it and after how long."""
     took = (entry.finished or entry.began) - entry.began
-    asked = entry.path if entry.scenario == NO_PATH else entry.model
+    asked = entry.path if entry.scenario in {NO_PATH, LOOKUP} else entry.model
     return f"{entry.number:4}  {asked}  {entry.scenario}  {entry.ended}  {took:.2f} s"
 
 

@@ -16,6 +16,8 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from resilient_openrouter.emulator._bill import Bill
+
 __all__ = ("Ended", "Entry", "Journal", "Labels")
 
 Ended = Literal["open", "completed", "client_closed", "reset_by_us", "closed_by_us"]
@@ -24,7 +26,11 @@ Ended = Literal["open", "completed", "client_closed", "reset_by_us", "closed_by_
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One request and what became of it; times are seconds since the server began."""
+    """One request and what became of it; times are seconds since the server began.
+
+    `model` is empty where no completion was asked for. `cost` is what the
+    server charges for the answer, in dollars, whether or not it was read.
+    """
 
     number: int
     connection: int
@@ -34,8 +40,10 @@ class Entry:
     began: float
     headers: Mapping[str, str] = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
+    generation: str = ""
     status: int | None = None
     sent: int = 0
+    bill: Bill | None = field(default=None, repr=False)
     ended: Ended = "open"
     finished: float | None = None
     _over: anyio.Event = field(default_factory=anyio.Event, repr=False)
@@ -46,6 +54,13 @@ class Entry:
             self.ended = how
             self.finished = at
             self._over.set()
+
+    @property
+    def cost(self) -> float:
+        """What the server charges for the answer."""
+        if self.bill is None:
+            return 0.0
+        return self.bill.given_up if self.ended == "client_closed" else self.bill.whole
 
     async def over(self) -> None:
         """Wait until the answer has ended, one way or another."""
