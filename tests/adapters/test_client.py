@@ -29,8 +29,8 @@ from resilient_openrouter import (
     OpenRouterError,
     TooManyRequests,
 )
+from resilient_openrouter._address import is_loopback
 from resilient_openrouter.classify import transport_error
-from resilient_openrouter.client import is_loopback
 from resilient_openrouter.emulator import SCENARIOS, Emulator
 
 SECRET = "sk-or-v1-0123456789abcdef"  # noqa: S105 - nobody's

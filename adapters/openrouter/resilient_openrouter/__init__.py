@@ -13,6 +13,11 @@ from resilient_openrouter.client import OpenRouter as OpenRouter
 from resilient_openrouter.clocks import Clocks as Clocks
 from resilient_openrouter.collecting import collect as collect
 from resilient_openrouter.errors import *  # noqa: F403 - one list of errors is enough
+from resilient_openrouter.lookups import Account as Account
+from resilient_openrouter.lookups import EndpointInfo as EndpointInfo
+from resilient_openrouter.lookups import Generation as Generation
+from resilient_openrouter.lookups import KeyInfo as KeyInfo
+from resilient_openrouter.lookups import ModelInfo as ModelInfo
 from resilient_openrouter.managers import ModelManager as ModelManager
 from resilient_openrouter.results import Chunk as Chunk
 from resilient_openrouter.results import ModelCall as ModelCall
@@ -23,10 +28,15 @@ from resilient_openrouter.results import Usage as Usage
 from resilient_openrouter.results import reply as reply
 
 _OWN = (
+    "Account",
     "Chunk",
     "Clocks",
     "collect",
+    "EndpointInfo",
+    "Generation",
+    "KeyInfo",
     "ModelCall",
+    "ModelInfo",
     "ModelManager",
     "OpenRouter",
     "OpenRouterOutcome",

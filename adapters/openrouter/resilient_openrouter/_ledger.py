@@ -20,12 +20,12 @@ from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from resilient_openrouter.errors import OpenRouterError
     from resilient_openrouter.results import Reply
 
-__all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unknown_costs")
+__all__ = ("calls_so_far", "ledger", "open_record", "Record")
 
 
 class Record:
@@ -118,17 +118,3 @@ def open_record(model: str, target: str, credential: str | None = None) -> Recor
 def calls_so_far() -> tuple[ModelCall, ...]:
     """Return what is known of the calls of the run that this code runs in."""
     return tuple(record.call for record in _ledger.get() or ())
-
-
-def known_cost(calls: Sequence[ModelCall]) -> float | None:
-    """Add up the costs that are known; `None` when none is.
-
-    Without any call nothing was spent, which is known.
-    """
-    known = [call.cost for call in calls if call.cost is not None]
-    return sum(known) if known or not calls else None
-
-
-def unknown_costs(calls: Sequence[ModelCall]) -> int:
-    """Count the calls whose cost nobody knows."""
-    return sum(call.cost is None for call in calls)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_openrouter._key import OpenRouterKey
+    from resilient_openrouter._key import Key
     from resilient_openrouter._ledger import Record
 
 __all__ = ("Transport",)
@@ -47,7 +47,7 @@ class Transport:
     def __init__(
         self,
         url: str,
-        key: OpenRouterKey,
+        key: Key,
         *,
         client: httpx.AsyncClient | None,
         connect: float,
@@ -59,17 +59,25 @@ class Transport:
 
     def exchange(
         self,
-        body: bytes,
+        path: str,
+        body: bytes | None,
         headers: Mapping[str, str],
         record: Record,
         *,
         connect: float | None = None,
     ) -> Exchange:
-        """Return the exchange of a request that is not sent yet; `connect` replaces the default."""
+        """Return the exchange of a request that is not sent yet; `connect` replaces the default.
+
+        Without a body it is a `GET`.
+        """
         client = self._client()
         limits = self._limits(self._connect if connect is None else connect)
         request = client.build_request(
-            "POST", self._url, content=body, headers=dict(headers), timeout=limits
+            "GET" if body is None else "POST",
+            self._url + path,
+            content=body,
+            headers=dict(headers),
+            timeout=limits,
         )
         return Exchange(client, request, self._key, record)
 
