@@ -60,9 +60,9 @@ def _pieces(
         if isinstance(part, Gap):
             yield number_of(part.seconds, places)
         elif isinstance(part, Words):
-            gap = number_of(part.gap, places)
+            gap, event = number_of(part.gap, places), part.event or delta
             for word in _words(part, places):
-                yield _event(delta(word), wire, places)
+                yield _event(event(word), wire, places)
                 yield gap
         elif isinstance(part, Event):
             yield _event(part, wire, places)

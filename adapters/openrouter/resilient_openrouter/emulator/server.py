@@ -15,15 +15,15 @@ import struct
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from email.utils import format_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qsl
 
 import anyio
 from anyio.abc import SocketAttribute
 
+from resilient_openrouter.emulator.dialects import OPENAI_DIALECT, OPENROUTER
 from resilient_openrouter.emulator.http import (
     LAST_CHUNK,
     BadRequest,
@@ -33,30 +33,43 @@ from resilient_openrouter.emulator.http import (
     head,
 )
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
+from resilient_openrouter.emulator.memory import pair
+from resilient_openrouter.emulator.plays import parsed
 from resilient_openrouter.emulator.rendering import body_of, chunks_of, number_of, text_of
-from resilient_openrouter.emulator.scenarios import PARAMETERS, SCENARIOS, Scenario
-from resilient_openrouter.emulator.scenarios.streams import COMMENT, streamed
+from resilient_openrouter.emulator.scenarios import PARAMETERS, Scenario
+from resilient_openrouter.emulator.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from anyio.abc import SocketStream
+    import httpx
+    from anyio.abc import ObjectStream, SocketStream, TaskGroup
+
+    from resilient_openrouter.emulator.dialects import Dialect
+    from resilient_openrouter.emulator.memory import Wire
+    from resilient_openrouter.emulator.plays import Step, Steps
 
 __all__ = ("Emulator",)
 
-PADDING: Final = b"\n         \n"
 LAST_PORT: Final = 65535
-NO_PATH: Final = "e404_address"
-_PREFIX: Final = "/api/v1"
-_OWN: Final = "emu/"
+PADDING: Final = b"\n         \n"
+NOWHERE: Final = 1  # nobody listens there: without a port, a client that is not ours finds nobody
 _PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
 _ABORT: Final = struct.pack("ii", 1, 0)
 
 
 class Emulator:
     """An emulated OpenRouter, in an `async with` block or as `python -m`.
+
+    It listens on a free `port` of loopback (0), on the given one, or with
+    `port=None` on none at all: then `client()` is the way in, also on a clock
+    that jumps. `default` is what models answer that have no script: a
+    scenario, or scenarios with their probabilities, whose dice `seed` throws.
+    `keep` is how many requests the journal remembers (`None`: all of them).
+
+    At `openai.url` it also serves an API that speaks as OpenAI does.
 
     >>> async def main():
     ...     async with Emulator() as emulator:
@@ -65,40 +78,52 @@ class Emulator:
     ...             ...
     """
 
-    def __init__(self, *, port: int = 0, default: str = "ok") -> None:
-        """Listen on a free port of loopback, or on the given one; `default` names a scenario."""
-        if not 0 <= port <= LAST_PORT:
+    def __init__(
+        self,
+        *,
+        port: int | None = 0,
+        default: Step = "ok",
+        seed: int = 0,
+        keep: int | None = None,
+    ) -> None:
+        if port is not None and not 0 <= port <= LAST_PORT:
             raise ValueError(f"port must be from 0 to {LAST_PORT}, not {port}")
-        _parse(default)
-        self.journal = Journal()
+        self.journal = Journal(keep)
         self._port = port
-        self._default = default
-        self._scripts: dict[str, list[str]] = {}
         self._labels = Labels()
+        self.openrouter = Service(OPENROUTER, self._labels, self._root, default=default, seed=seed)
+        self.openai = Service(OPENAI_DIALECT, self._labels, self._root, seed=seed)
         self._stack = AsyncExitStack()
         self._address: tuple[str, int] | None = None
+        self._group: TaskGroup | None = None
         self._began = 0.0
         self._connections = 0
 
     @property
     def url(self) -> str:
         """The base URL of the API: `http://127.0.0.1:<port>/api/v1`."""
+        return self.openrouter.url
+
+    def _root(self) -> str:
         if self._address is None:
             raise RuntimeError("the emulator is not running: use it in an `async with` block")
         host, port = self._address
-        return f"http://{host}:{port}{_PREFIX}"
+        return f"http://{host}:{port}"
 
-    def script(self, model: str, scenarios: Sequence[str]) -> None:
-        """Say how a model answers: one scenario for each request, the last one repeats.
+    def script(self, model: str, scenarios: Steps) -> None:
+        """Say how a model of OpenRouter answers: as `Service.script`."""
+        self.openrouter.script(model, scenarios)
 
-        A scenario may have parameters: `"e429_upstream_hint?seconds=3"`.
+    def client(self) -> httpx.AsyncClient:
+        """Return an HTTP client whose connections end here, without any socket.
+
+        Whoever asks for it closes it. It runs on virtual time as well.
         """
-        is_list = isinstance(scenarios, list | tuple)
-        if not is_list or not scenarios or not all(isinstance(each, str) for each in scenarios):
-            raise ValueError(f"scenarios of {model}: a list with at least one name is needed")
-        for name in scenarios:
-            _parse(name)
-        self._scripts[model] = list(scenarios)
+        import httpx  # noqa: PLC0415 - a server needs no client
+
+        from resilient_openrouter.emulator.transport import InProcess  # noqa: PLC0415 - as httpx
+
+        return httpx.AsyncClient(transport=InProcess(self._connect), timeout=None)  # noqa: S113 - as the adapter's own
 
     def refuse_key(self, key: str) -> None:
         """Answer every request with this key with 401."""
@@ -106,6 +131,10 @@ class Emulator:
 
     async def __aenter__(self) -> Self:
         self._began = anyio.current_time()  # noqa: TID251 - one run has one origin
+        if self._port is None:
+            self._group = await self._serving()
+            self._address = ("127.0.0.1", NOWHERE)
+            return self
         try:
             listener = await anyio.create_tcp_listener(
                 local_host="127.0.0.1", local_port=self._port, backlog=512
@@ -114,9 +143,8 @@ class Emulator:
             told = error.strerror or str(error)
             raise OSError(error.errno, f"port {self._port} of 127.0.0.1: {told}") from error
         await self._stack.enter_async_context(listener)
-        group = await self._stack.enter_async_context(anyio.create_task_group())
-        self._stack.callback(group.cancel_scope.cancel)
-        group.start_soon(listener.serve, self._serve, group)
+        self._group = await self._serving()
+        self._group.start_soon(listener.serve, self._accept, self._group)
         self._address = cast(
             "tuple[str, int]",
             listener.extra(SocketAttribute.local_address),  # noqa: S610 - no SQL
@@ -129,17 +157,36 @@ class Emulator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._address = None
+        self._address = self._group = None
         if isinstance(error, Exception):
             # The server's own task group would wrap what the block raised.
             await self._stack.aclose()
         else:
             await self._stack.__aexit__(kind, error, trace)
 
-    async def _serve(self, stream: SocketStream) -> None:
+    async def _serving(self) -> TaskGroup:
+        """Open the task group of all connections; it is cancelled at the end."""
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        return group
+
+    def _connect(self) -> Wire:
+        """Return a client's end of a new connection without a socket."""
+        if self._group is None:
+            raise ConnectionRefusedError("the emulator is not running")
+        mine, theirs = pair()
+        self._group.start_soon(self._serve, mine, mine.reset)
+        return theirs
+
+    async def _accept(self, stream: SocketStream) -> None:
+        await self._serve(stream, partial(_reset, stream))
+
+    async def _serve(
+        self, stream: ObjectStream[bytes] | SocketStream, reset: Callable[[], Awaitable[None]]
+    ) -> None:
         """Answer the requests of one client."""
         self._connections += 1
-        connection = Connection(stream, self._connections)
+        connection = Connection(stream, self._connections, reset)
         async with stream:
             try:
                 while (request := await connection.request()) is not None:
@@ -152,10 +199,14 @@ class Emulator:
         """Answer one request; return whether the connection stays open."""
         body = _json_object(request.body)
         model = str(body.get("model", ""))
-        name = self._next(model, request, body)
+        service = self.openrouter
+        if request.path.startswith(f"{self.openai.dialect.prefix}/"):
+            service = self.openai
+        name = service.next(model, request, body)
         entry = Entry(
-            number=len(self.journal) + 1,
+            number=self.journal.count + 1,
             connection=connection.number,
+            service=service.dialect.name,
             path=request.path,
             model=model,
             scenario=name,
@@ -164,34 +215,15 @@ class Emulator:
             body=body,
         )
         self.journal.append(entry)
-        return await self._play(connection, entry, name) and request.keeps_alive
+        return await self._play(connection, entry, service.dialect) and request.keeps_alive
 
-    def _next(self, model: str, request: Request, body: Mapping[str, Any]) -> str:
-        """Return the name of the scenario that answers this request."""
-        if (request.method, request.path) != ("POST", f"{_PREFIX}/chat/completions"):
-            return NO_PATH
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            return "e401_nokey"
-        if self._labels.is_refused(key):
-            return "e401_badkey"
-        if not isinstance(body.get("messages"), list):
-            return "e400_invalid"
-        script = self._scripts.get(model)
-        if script is not None:
-            return script.pop(0) if len(script) > 1 else script[0]
-        if not model.startswith(_OWN):
-            return self._default
-        own = model.removeprefix(_OWN)
-        return own if own.partition("?")[0] in SCENARIOS else "e400_model"
-
-    async def _play(self, connection: Connection, entry: Entry, name: str) -> bool:
+    async def _play(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
         """Give one answer while watching for the client to go away."""
         kept = False
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, connection, entry, group.cancel_scope)
-                kept = await self._give(connection, entry, name)
+                kept = await self._give(connection, entry, dialect)
                 group.cancel_scope.cancel()
         except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
             entry.end("client_closed", self._now())
@@ -205,18 +237,20 @@ class Emulator:
         entry.end("client_closed", self._now())
         scope.cancel()
 
-    async def _give(self, connection: Connection, entry: Entry, name: str) -> bool:
-        scenario, parameters = _parse(name)
-        scenario = _as_asked(scenario, entry.body)
+    async def _give(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
+        scenario, parameters = parsed(entry.scenario, dialect.scenarios)
+        scenario = _as_asked(scenario, entry.body, dialect)
         now = datetime.now(UTC)
-        places = self._places(entry, now) | parameters
+        places = _places(entry, dialect, now) | parameters
         await anyio.sleep(number_of(scenario.pause, places))
         if scenario.status is not None:
             entry.status = scenario.status
-            await self._give_bytes(connection, entry, scenario, places, now)
+            usual = _headers(dialect, places, now, is_stream=scenario.parts is not None)
+            scenario = replace(scenario, headers=usual | scenario.headers)
+            await self._give_bytes(connection, entry, scenario, places)
         if scenario.ending == "stall":
             every = number_of(scenario.every, places)
-            alive = PADDING if scenario.parts is None else COMMENT.encode()
+            alive = PADDING if scenario.parts is None else dialect.comment.encode()
             while True:
                 await anyio.sleep(every)
                 await self._send(connection, entry, chunk(alive))
@@ -224,7 +258,7 @@ class Emulator:
             await anyio.sleep_forever()
         if scenario.ending == "reset":
             entry.end("reset_by_us", self._now())
-            await _reset(connection)
+            await connection.reset()
         if scenario.ending == "close":
             entry.end("closed_by_us", self._now())
         return scenario.ending == "whole"
@@ -235,23 +269,21 @@ class Emulator:
         entry: Entry,
         scenario: Scenario,
         places: Mapping[str, str],
-        now: datetime,
     ) -> None:
         is_stream = scenario.parts is not None
         body = body_of(scenario.body, places)
         chunked = is_stream or scenario.status == HTTPStatus.OK or scenario.ending != "whole"
-        headers = _headers(places["id"], now, is_stream=is_stream) | {
-            name: text_of(text, places) for name, text in scenario.headers.items()
-        }
-        headers |= (
-            {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
-        )
-        first = head(cast("int", scenario.status), headers)
+        headers = {name: text_of(text, places) for name, text in scenario.headers.items()}
+        size = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
+        first = head(cast("int", scenario.status), headers | size)
+        entry.headed = self._now()
         if not chunked:
-            entry.end("completed", self._now())
+            entry.first_byte = entry.headed
+            entry.end("completed", entry.headed)
             await self._send(connection, entry, first + body)
             return
-        await self._send(connection, entry, first)
+        await connection.send(first)
+        entry.sent += len(first)
         for _ in range(scenario.padding):
             await self._send(connection, entry, chunk(PADDING))
         last = body
@@ -271,19 +303,10 @@ class Emulator:
             await self._send(connection, entry, chunk(last))
 
     async def _send(self, connection: Connection, entry: Entry, data: bytes) -> None:
+        if entry.first_byte is None:
+            entry.first_byte = self._now()
         await connection.send(data)
         entry.sent += len(data)
-
-    def _places(self, entry: Entry, now: datetime) -> dict[str, str]:
-        author = entry.model.partition("/")[0]
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        return PARAMETERS | {
-            "id": f"gen-{1777319808 + entry.number}-n1Y7aaaaaaaaaaaaaaaa",
-            "model": entry.model,
-            "served": f"{entry.model.partition(':')[0]}-20260317",
-            "provider": _PROVIDERS.get(author, author.title()),
-            "midnight": str(int(midnight.timestamp() * 1000)),
-        }
 
     def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         shown = dict(headers)
@@ -296,28 +319,20 @@ class Emulator:
         return anyio.current_time() - self._began  # noqa: TID251 - one run has one origin
 
 
-def _parse(name: str) -> tuple[Scenario, dict[str, str]]:
-    """Return the scenario of a name and its parameters."""
-    plain, _, query = name.partition("?")
-    if plain not in SCENARIOS:
-        near = get_close_matches(plain, SCENARIOS, n=1)
-        hint = f"; is {near[0]!r} meant?" if near else ""
-        raise ValueError(f"there is no scenario {plain!r}{hint}")
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
-    for each in parameters:
-        if each not in PARAMETERS:
-            raise ValueError(
-                f"scenario {plain!r} has no parameter {each!r}: {', '.join(sorted(PARAMETERS))}"
-            )
-    scenario, places = SCENARIOS[plain], PARAMETERS | parameters
-    for each in parameters:
-        if each != "text":
-            float(places[each])  # a mistake is told where the script is given
-    pause, every = (number_of(each, places) for each in (scenario.pause, scenario.every))
-    return replace(scenario, pause=pause, every=every), parameters
+def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
+    """Return what stands for the places of a scenario in one answer."""
+    author = entry.model.partition("/")[0]
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return PARAMETERS | {
+        "id": dialect.id.format(number=1777319808 + entry.number),
+        "model": entry.model,
+        "served": dialect.served.format(model=entry.model.partition(":")[0]),
+        "provider": _PROVIDERS.get(author, author.title()),
+        "midnight": str(int(midnight.timestamp() * 1000)),
+    }
 
 
-def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:
+def _as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:
     """Return the scenario as it answers a request: a completion, or a stream of it."""
     if scenario.parts is not None or scenario.is_plain or asked.get("stream") is not True:
         return scenario
@@ -326,21 +341,21 @@ def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:
     body = scenario.body
     if not isinstance(body, dict) or not cast("dict[str, Any]", body).get("choices"):
         return scenario
-    return replace(scenario, body="", parts=streamed(cast("dict[str, Any]", body)), padding=0)
+    parts = dialect.streamed(cast("dict[str, Any]", body), asked)
+    return replace(scenario, body="", parts=parts, padding=0)
 
 
-def _headers(generation: str, now: datetime, *, is_stream: bool) -> dict[str, str]:
+def _headers(
+    dialect: Dialect, places: Mapping[str, str], now: datetime, *, is_stream: bool
+) -> dict[str, str]:
     kind = {"content-type": "application/json"}
     if is_stream:
         kind = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     return {
         "date": format_datetime(now, usegmt=True),
         **kind,
-        "x-generation-id": generation,
-        "access-control-allow-origin": "*",
-        "access-control-expose-headers": "X-Generation-Id, X-Provider-Name, request-id, cf-ray",
-        "vary": "Accept-Encoding",
-        "cf-ray": "8f0000000000aaaa-IAD",
+        dialect.id_header: places["id"],
+        **dialect.headers,
     }
 
 
@@ -352,8 +367,8 @@ def _json_object(data: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
 
 
-async def _reset(connection: Connection) -> None:
+async def _reset(stream: SocketStream) -> None:
     """Close with RST: the client's next read or write fails at once."""
-    raw = connection.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-    await anyio.aclose_forcefully(connection.stream)
+    await anyio.aclose_forcefully(stream)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Ending", "Event", "Gap", "PARAMETERS", "Part", "Scenario", "Wire", "Words")
 
@@ -30,12 +33,14 @@ class Words:
     """The words of an answer, an event each, with a gap behind every one.
 
     `count=None` is the whole text, in two halves where it is a single word; a
-    count goes round and round in it.
+    count goes round and round in it. `event` makes the event of a delta, in
+    the shape of OpenRouter where it is not given.
     """
 
     text: str = "$text"
     count: Number | None = None
     gap: Number = "$gap"
+    event: Callable[[dict[str, Any]], Event] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""One API of the emulated server: what each of its models answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from resilient_openrouter.emulator.plays import Play, checked, checked_step, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resilient_openrouter.emulator.dialects import Dialect
+    from resilient_openrouter.emulator.http import Request
+    from resilient_openrouter.emulator.journal import Labels
+    from resilient_openrouter.emulator.plays import Step, Steps
+
+__all__ = ("Service",)
+
+_OWN: Final = "emu/"
+
+
+class Service:
+    """An API of an `Emulator`: `script` says how a model answers, `default` how all others do.
+
+    `needs_key=False` makes it a server of one's own, which asks nobody who he is.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        labels: Labels,
+        root: Callable[[], str],
+        *,
+        default: Step = "ok",
+        seed: int = 0,
+    ) -> None:
+        self.dialect = dialect
+        self.needs_key = True
+        self._labels = labels
+        self._root = root
+        self._seed = seed
+        self._plays: dict[str, Play] = {}
+        self.default(default)
+
+    @property
+    def url(self) -> str:
+        """The base URL of this API."""
+        return f"{self._root()}{self.dialect.prefix}"
+
+    def script(self, model: str, scenarios: Steps, *, where: str | None = None) -> None:
+        """Say how a model answers: one step for each request, the last one repeats.
+
+        A step is a scenario, which may have parameters
+        (`"e429_upstream_hint?seconds=3"`), or a table of scenarios and their
+        probabilities (`{"e503": 0.2, "stall": 0.1}`), whose rest is the default.
+        A mistake is a `ValueError` that calls the place `where`.
+        """
+        place = where or f"scenarios of {model}"
+        steps = checked(scenarios, self.dialect.scenarios, place)
+        self._plays[model] = Play(steps, self._otherwise, f"{self._seed}/{model}")
+
+    def default(self, step: Step, *, where: str = "default") -> None:
+        """Say how models answer that have no script; the rest of probabilities is `ok`."""
+        found = checked_step(step, self.dialect.scenarios, where)
+        self._default = Play([found], lambda: "ok", f"{self._seed}/")
+
+    def _otherwise(self) -> str:
+        return self._default.next()  # the one that is set when it is needed
+
+    def next(self, model: str, request: Request, body: Mapping[str, Any]) -> str:
+        """Return the name of the scenario that answers a request."""
+        dialect = self.dialect
+        if (request.method, request.path) != ("POST", f"{dialect.prefix}/chat/completions"):
+            return dialect.no_path
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if self.needs_key and (scheme.lower() != "bearer" or not key):
+            return dialect.no_key
+        if self._labels.is_refused(key):
+            return dialect.bad_key
+        if not isinstance(body.get("messages"), list):
+            return dialect.no_messages
+        if model in self._plays:
+            return self._plays[model].next()
+        if not model.startswith(_OWN):
+            return self._default.next()
+        own = model.removeprefix(_OWN)
+        try:
+            parsed(own, dialect.scenarios)
+        except ValueError:
+            return dialect.no_model
+        return own
