@@ -58,15 +58,14 @@ def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
             f"retry around retry multiplies: {_times(outer)} x {_times(inner)}"
             f" = {_number(outer.times * inner.times)} calls; keep one of them, or share a budget"
         )
-    if (
-        isinstance(outer, Timeout)
-        and isinstance(inner, Timeout)
-        and inf > inner.seconds >= outer.seconds
-    ):
-        yield (
-            f"the inner timeout of {inner.seconds:.6g} s never expires inside one of"
-            f" {outer.seconds:.6g} s; make the inner one shorter"
-        )
+    if isinstance(outer, Timeout) and isinstance(inner, Timeout):
+        # Those of items are the shorter ones, so they are looked at where they are alone.
+        for seconds in [inner.seconds] if inner.seconds < inf else inner.of_items:
+            if outer.seconds <= seconds < inf:
+                yield (
+                    f"the inner timeout of {seconds:.6g} s never expires inside one of"
+                    f" {outer.seconds:.6g} s; make the inner one shorter"
+                )
     if isinstance(outer, CircuitBreakerPart) and isinstance(inner, Retry):
         yield (
             "a circuit breaker around a retry counts calls, not attempts: up to"
@@ -75,11 +74,12 @@ def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
         )
     if isinstance(outer, CircuitBreakerPart) and isinstance(inner, Timeout):
         window = outer.window
-        if window is not None and window < 2 * inner.seconds:
+        longest = inner.first_item if inner.seconds == inf else inner.seconds
+        if window is not None and window < 2 * longest < inf:
             yield (
                 f"the circuit breaker looks back {window:.6g} s and an attempt may take"
-                f" {inner.seconds:.6g} s: it has forgotten the first timeout when it sees the"
-                f" second; make the window at least {2 * inner.seconds:.6g} s"
+                f" {longest:.6g} s: it has forgotten the first timeout when it sees the"
+                f" second; make the window at least {2 * longest:.6g} s"
             )
     if isinstance(outer, Retry) and inner.kind == "fallback":
         yield (

@@ -9,6 +9,7 @@ the same engine with the decorated function as the first target, and
 
 from __future__ import annotations
 
+import copy
 import types
 from dataclasses import replace
 from math import inf
@@ -339,6 +340,30 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     if found is None or not found.compiled.chains:
         raise TypeError(f"{name_of(fn)} has no fallback: there is no manager behind it")
     return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
+
+
+def function_behind(manager: FallbackManager[Any]) -> Any:  # noqa: ANN401
+    """Return the decorated function that a manager stands for; `None` for any other manager."""
+    return manager._fn if isinstance(manager, _FunctionManager) else None  # noqa: SLF001 - its own module
+
+
+def manager_like(
+    manager: FallbackManager[Any], targets: Sequence[Target[Any]]
+) -> FallbackManager[Any]:
+    """Return a manager with the options of `manager` and these targets; it remembers nothing."""
+    made = copy.copy(manager)
+    made.targets = tuple(targets)
+    chain, plan = manager._chain, manager._compiled.plan  # noqa: SLF001 - as above
+    made._chain = Chain(chain.policy, chain.classify, chain.group)  # noqa: SLF001
+    made._streams = _streams(made.targets)  # noqa: SLF001
+    made._compiled = _compile(  # noqa: SLF001
+        made.name,
+        made.targets,
+        made._chain,  # noqa: SLF001
+        plan.listeners,
+        streams=made._streams,  # noqa: SLF001
+    )
+    return made
 
 
 def _policies_of(target: Target[Any]) -> tuple[Policy, ...]:

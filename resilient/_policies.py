@@ -166,9 +166,14 @@ class Timeout:
     kind: str = field(default="timeout", init=False)
 
     @property
+    def of_items(self) -> tuple[float, float]:
+        """Its limits that only a stream can reach."""
+        return self.first_item, self.between_items
+
+    @property
     def of_streams(self) -> bool:
-        """Whether it has a limit that only a stream can reach."""
-        return min(self.first_item, self.between_items) < inf
+        """Whether it has one of these."""
+        return min(self.of_items) < inf
 
     def explain(self, inside: Sequence[Policy]) -> str:
         """Say how long, and for what."""

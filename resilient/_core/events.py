@@ -200,7 +200,7 @@ class CallRejected(Event):
 
     `policy` is its kind and `name` its own name. `enforced` is false where a
     policy only observes and the call went on. `origin` belongs to the opening
-    of the circuit that refused.
+    of the circuit that refused, `state` is that of the circuit then.
     """
 
     policy: str
@@ -209,6 +209,7 @@ class CallRejected(Event):
     enforced: bool = True
     name: str | None = None
     origin: Origin | None = None
+    state: State | None = None
 
 
 @dataclass(slots=True)
@@ -227,6 +228,9 @@ class BreakerChanged(Event):
     opened it. `enforced` is false where the breaker only observes. Outside of
     a guarded call (`isolate()`, a permit by hand) the listener's `call` is a
     stand-in that has the breaker's name and no attempt.
+
+    Where its rule opened it, `calls`, `failures` and `slow` are what it knew
+    then, of the last `window` seconds if time matters to the rule.
     """
 
     name: str
@@ -237,6 +241,10 @@ class BreakerChanged(Event):
     opened_by: str | None = None
     enforced: bool = True
     origin: Origin | None = None
+    calls: int | None = None
+    failures: int | None = None
+    slow: int | None = None
+    window: float | None = None
 
 
 @dataclass(slots=True)

@@ -66,8 +66,9 @@ class Consecutive:
 
     def describe(self) -> str:
         """Say how many."""
-        what = "failure" if self.slow_call == inf else f"failure or call of {self.slow_call:.6g} s"
-        return f"at 1 {what}" if self.failures == 1 else f"at {self.failures} {what}s in a row"
+        s = "" if self.failures == 1 else "s"
+        slow = "" if self.slow_call == inf else f" or call{s} of {self.slow_call:.6g} s"
+        return f"at {self.failures} failure{s}{slow}{' in a row' if s else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,14 +101,15 @@ class RetryBudget:
 
 
 @contextmanager
-def fresh_budgets() -> Generator[None]:
+def fresh_budgets(names: Names | None = None) -> Generator[None]:
     """Let the code inside find every budget untouched, and forget afterwards what it did.
 
     Inside, all names are free again, and budgets made outside count from
     nothing. It holds for this context: tasks and threads that inherit it, not
     others. For tests and simulations, which must not depend on what ran before.
+    `names` is the registry that stands in for it; by default a new one.
     """
-    token = _here.set({})
+    token = _here.set({} if names is None else names)
     try:
         yield
     finally:
@@ -125,7 +126,7 @@ def snapshot() -> list[tuple[str, float]]:
     return found
 
 
-class _Shared:
+class Shared:
     """The tokens of one name, and the options that they were made with."""
 
     __slots__ = ("budget", "lock", "options")
@@ -137,20 +138,23 @@ class _Shared:
         self.lock = Lock()
 
 
-_process: dict[str, _Shared] = {}
+Names = dict[str, Shared]
+"""Budgets by their names."""
+
+_process: Names = {}
 """The registry: every budget of the process by its name."""
 
-_here: ContextVar[dict[str, _Shared] | None] = ContextVar("resilient_budgets", default=None)
+_here: ContextVar[Names | None] = ContextVar("resilient_budgets", default=None)
 """The registry that stands in for it in a test or simulation."""
 
 
-def _shared(asked: RetryBudget) -> _Shared:
+def _shared(asked: RetryBudget) -> Shared:
     here = _here.get()
     names = _process if here is None else here
     found = names.get(asked.name)
     if found is None:
         # Two threads may get here together: `setdefault` lets one of them win.
-        found = names.setdefault(asked.name, _Shared(asked))
+        found = names.setdefault(asked.name, Shared(asked))
     if found.options is not asked and found.options != asked:
         raise ValueError(
             f'budget "{asked.name}" has {_options(found.options)} already, not {_options(asked)}: '

@@ -122,12 +122,13 @@ class Circuit:
         # The instant first: it is infinite in every state but open.
         until = breaker.open_until
         if now < until < inf and breaker.state == "open":
-            cause, origin = breaker.cause, breaker.origin
+            cause, origin, state = breaker.cause, breaker.origin, _OPEN
             error = CircuitOpen(self.name, retry_after=until - now, opened_by=cause)
         else:
             with self.lock:
                 self._catch_up()
                 found, change = breaker.admit(now)
+                state = breaker.state
                 self._note(now, change, call)
             self._tell()
             if isinstance(found, Permit):
@@ -138,7 +139,7 @@ class Circuit:
         count(self.refused, 0)
         # The log has said that the circuit opened: not each of its refusals.
         if call.loud:
-            self._report(call, now, error, origin)
+            self._report(call, now, error, origin, state)
         if self.observes:
             return None
         try:
@@ -146,12 +147,12 @@ class Circuit:
         finally:
             del error  # its traceback holds this frame
 
-    def _report(self, call: Call, now: float, error: CircuitOpen, origin: Origin | None) -> None:
-        enforced = not self.observes
+    def _report(
+        self, call: Call, now: float, error: CircuitOpen, origin: Origin | None, state: State
+    ) -> None:
+        enforced, after = not self.observes, error.retry_after
         call.tell(
-            CallRejected(
-                now, "circuit_breaker", error.retry_after, error, enforced, self.name, origin
-            )
+            CallRejected(now, "circuit_breaker", after, error, enforced, self.name, origin, state)
         )
 
     def returned(self, call: Call, permit: Permit | None, value: Any) -> None:  # noqa: ANN401
@@ -339,7 +340,7 @@ class Circuit:
 
     def _event(self, now: float, change: Change) -> BreakerChanged:
         origin: Origin | None = change.origin
-        return BreakerChanged(
+        event = BreakerChanged(
             now,
             self.name,
             change.from_state,
@@ -350,7 +351,14 @@ class Circuit:
             not self.observes,
             origin,
         )
+        figures, window = change.figures, self.policy.trip.window
+        if figures is not None:
+            event.calls, event.failures, event.slow = figures.calls, figures.failures, figures.slow
+            event.window = window if window < inf else None
+        return event
 
+
+_OPEN: State = "open"
 
 _SHARES = has_gil()
 """Whether a success may be written without the lock."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from resilient._runtime.attempt import NotAwaitableError
 from resilient._runtime.pause import check_cancelled, discard
@@ -145,7 +145,10 @@ class Nothing:
 
     async def athrow(self, error: BaseException, /) -> Any:  # noqa: ANN401
         """Let it pass."""
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     async def aclose(self) -> None:
         """Do nothing."""
@@ -180,10 +183,13 @@ class Iterated:
     async def athrow(self, error: BaseException, /) -> Any:  # noqa: ANN401
         """Throw into a generator that is merely not a native one; close anything else."""
         athrow = getattr(self._iterator, "athrow", None)
-        if athrow is not None:
-            return await athrow(error)
-        await self.aclose()
-        raise error
+        try:
+            if athrow is not None:
+                return await athrow(error)
+            await self.aclose()
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     async def aclose(self) -> None:
         """Close it, if it can be."""
@@ -219,8 +225,7 @@ def opening_layer(fn: Callable[..., Any]) -> Layer:
 async def _open(
     call: Call, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Opened:
-    made: Any = fn(*args, **kwargs)
-    source: Source = made if _is_generator(made) else Iterated(_iterator(fn, made))
+    source = _source(fn, fn(*args, **kwargs))
     try:
         first = await _first(source)
     except StopAsyncIteration:
@@ -233,19 +238,21 @@ async def _open(
     return opened
 
 
-def _is_generator(made: object) -> bool:
-    return type(made) is AsyncGeneratorType
-
-
-def _iterator(fn: Callable[..., Any], made: Any) -> Any:  # noqa: ANN401
-    iterator = made.__aiter__() if hasattr(made, "__aiter__") else made
+def _source(fn: Callable[..., Any], made: Any) -> Source:  # noqa: ANN401
+    iterator: Any = made.__aiter__() if hasattr(made, "__aiter__") else made
+    if _is_generator(iterator):
+        return cast("Source", iterator)
     if hasattr(iterator, "__anext__"):
-        return iterator
+        return Iterated(iterator)
     if hasattr(made, "__await__") and callable(getattr(made, "close", None)):
         made.close()  # a coroutine that nobody will await
     name = getattr(fn, "__qualname__", type(fn).__qualname__)
     message = f"{name} returned {type(made).__qualname__}, which is no async iterator"
     raise NotAwaitableError(message)
+
+
+def _is_generator(iterator: object) -> bool:
+    return type(iterator) is AsyncGeneratorType
 
 
 def _first(source: Source) -> Awaitable[Any]:

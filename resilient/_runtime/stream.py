@@ -138,7 +138,10 @@ async def _throw(call: Call, source: Source, thrown: BaseException) -> Any:  # n
     """Throw into the source what the consumer threw, or that it has closed the stream."""
     if isinstance(thrown, GeneratorExit):
         # Nothing is made current: this may be any task, in any context, at any time.
-        return await source.athrow(thrown)
+        try:
+            return await source.athrow(thrown)
+        finally:
+            del thrown  # its traceback holds this frame
     call.parent = current.get()
     token = current.set(call)
     detach = None
@@ -150,6 +153,7 @@ async def _throw(call: Call, source: Source, thrown: BaseException) -> Any:  # n
         if detach is not None:
             detach()
         leave(token)
+        del thrown  # as above
 
 
 async def close_open(call: Call) -> None:

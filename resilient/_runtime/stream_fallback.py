@@ -201,7 +201,7 @@ class Restarting:
             finally:
                 del broken
         finally:
-            call.task = None
+            call.task = thrown = None  # its traceback holds this frame
 
     async def _restart(self, call: Call, error: Exception) -> Restarted:
         """Open the next target's stream, and return the marker that announces it."""
@@ -223,6 +223,7 @@ class Restarting:
             raise
         finally:
             walk.rest()
+            del error  # its traceback holds this frame
         call.opened = None
         self._begins = True
         given = call.items

@@ -89,10 +89,17 @@ class Limited:
         return self._within(partial(self._source.asend, value))
 
     def athrow(self, error: BaseException, /) -> Awaitable[Any]:
-        """Throw an error in and give the next item in time; to close may take any."""
-        if isinstance(error, GeneratorExit):
+        """Throw an error in and give the next item in time.
+
+        To close may take any time; and what the consumer throws in arrives,
+        also when the time is over.
+        """
+        over = self._deadline is not None and self._deadline <= self._call.runtime.clock()
+        if over or isinstance(error, GeneratorExit):
             return self._source.athrow(error)
-        return self._within(partial(self._source.athrow, error))
+        # Let go of when it is thrown: its traceback is going to hold our frames.
+        once = [error]
+        return self._within(lambda: self._source.athrow(once.pop()))
 
     def aclose(self) -> Awaitable[Any]:
         """Close the source, in its own time."""

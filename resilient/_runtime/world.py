@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from resilient._runtime.call import Call
     from resilient._runtime.circuit import ByHand
 
+    MakeCircuit = Callable[[str, BreakerPolicy], Circuit]
+
 MOST_KEYS = 1024
 """Circuits of one family; one that is closed makes room for another."""
 
@@ -67,9 +69,11 @@ class Written:
 class World:
     """Where circuits live."""
 
-    __slots__ = ("definitions", "families", "lock")
+    __slots__ = ("circuit", "definitions", "families", "lock")
 
-    def __init__(self) -> None:
+    def __init__(self, circuit: MakeCircuit = Circuit) -> None:
+        # What makes its circuits: a simulated run takes notes of its own.
+        self.circuit = circuit
         self.definitions: dict[str, Written] = {}
         self.families: dict[str, Family] = {}
         self.lock = RLock()
@@ -102,7 +106,8 @@ class World:
                     known = replace(known, options=default, place=place)
                     self.definitions[asked.name] = known
                 assert known.options is not None
-                found = self.families[asked.name] = Family(asked.name, known.options)
+                made = Family(asked.name, known.options, self.circuit)
+                found = self.families[asked.name] = made
             return found
 
     def peek(self, asked: Written, default: Options) -> Family:
@@ -127,11 +132,22 @@ process = Process()
 class Family:
     """The circuits of one definition in one world."""
 
-    __slots__ = ("by_instance", "by_key", "disabled", "holders", "lock", "name", "one", "options")
+    __slots__ = (
+        "by_instance",
+        "by_key",
+        "circuit",
+        "disabled",
+        "holders",
+        "lock",
+        "name",
+        "one",
+        "options",
+    )
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: Options, circuit: MakeCircuit = Circuit) -> None:
         self.name = name
         self.options = options
+        self.circuit = circuit
         self.lock = RLock()
         # The circuit of a definition without keys.
         self.one: Circuit | None = None
@@ -241,7 +257,7 @@ class Family:
         return gone
 
     def _made(self) -> Circuit:
-        made = Circuit(self.name, self.options.policy)
+        made = self.circuit(self.name, self.options.policy)
         if self.disabled:
             made.breaker.disable()
         for _ in range(self.holders):
@@ -302,9 +318,9 @@ class Family:
         )
 
 
-def census() -> Iterator[tuple[str, State, int]]:
-    """Count the process's circuits by name and state."""
-    for name, family in list(process.world.families.items()):
+def census(world: World) -> Iterator[tuple[str, State, int]]:
+    """Count the circuits of `world` by name and state."""
+    for name, family in list(world.families.items()):
         counts: Counter[State] = Counter(circuit.breaker.state for circuit in family.circuits())
         for state, number in counts.items():
             yield name, state, number

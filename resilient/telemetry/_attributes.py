@@ -9,6 +9,7 @@ from resilient.telemetry import names
 
 if TYPE_CHECKING:
     from resilient._core import events
+    from resilient._core.breaker_states import State
     from resilient.telemetry._call import Call
 
 Attributes = dict[str, Any]
@@ -33,7 +34,16 @@ def of_target(event: events.AttemptStarted | events.TargetSkipped) -> Attributes
 
 def of_attempt(event: events.AttemptStarted) -> Attributes:
     """Say what is known of an attempt when it begins."""
-    return {names.NUMBER: event.number, names.KIND: event.kind, **of_target(event)}
+    attributes = {names.NUMBER: event.number, names.KIND: event.kind, **of_target(event)}
+    if event.breaker is not None:
+        attributes |= of_breaker(event.breaker, event.breaker_state)
+    return attributes
+
+
+def of_breaker(name: str | None, state: State | None) -> Attributes:
+    """Say which circuit breaker stood before a target, and how."""
+    found = {names.BREAKER: name, names.BREAKER_STATE: state}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def of_skip(event: events.TargetSkipped) -> Attributes:
@@ -49,14 +59,20 @@ def of_skip(event: events.TargetSkipped) -> Attributes:
     return attributes
 
 
-def of_rejection(call: Call) -> Attributes:
+def of_rejection(event: events.CallRejected, call: Call) -> Attributes:
     """Say which target a policy kept from being asked."""
-    return {
+    attributes: Attributes = {
         names.TARGET: call.target,
         names.TARGET_INDEX: call.target_index,
         names.VERDICT: "neutral",
         names.DISPOSITION: "rejected",
     }
+    return attributes | of_refusal(event)
+
+
+def of_refusal(event: events.CallRejected) -> Attributes:
+    """Say which circuit breaker refused, if it was one."""
+    return of_breaker(event.name, event.state) if event.policy == "circuit_breaker" else {}
 
 
 def of_attempt_end(event: events.AttemptEnded) -> Attributes:
@@ -75,6 +91,8 @@ def of_attempt_end(event: events.AttemptEnded) -> Attributes:
         attributes[names.TIMEOUT_SCOPE] = event.timeout_limit
     if event.overrun is not None:
         attributes[names.OVERRUN] = event.overrun
+    if event.first_item is not None:
+        attributes[names.FIRST_ITEM] = float(event.first_item)
     status = error_status(event.error)
     if status is not None:
         attributes[names.STATUS] = status
@@ -93,4 +111,6 @@ def of_call_end(event: events.CallEnded, call: Call) -> Attributes:
         attributes[names.TARGET_INDEX] = event.target_index
     if event.outcome == "degraded":
         attributes[names.DEGRADED] = True
+    if event.items is not None:
+        attributes[names.ITEMS] = event.items
     return attributes

@@ -1,4 +1,4 @@
-"""What telemetry reads of a guarded call, and the two slots that it may fill.
+"""What telemetry reads of a guarded call, and the slots that it may fill.
 
 Written down as protocols, so that this package depends on facts about a call
 and not on how calls are driven.
@@ -48,6 +48,11 @@ class Plan(Protocol):
         ...
 
     @property
+    def stream(self) -> bool:
+        """Whether its calls are streams."""
+        ...
+
+    @property
     def retries(self) -> bool:
         """Whether a retry takes part."""
         ...
@@ -60,6 +65,8 @@ class Call(Protocol):
     """Where the spans of the call are kept."""
     leave_attempt: Any
     """What is called as soon as the target has answered, in the task that asked it."""
+    enter_item: Any
+    """What is called before a stream makes an item; it returns what is called behind that."""
 
     @property
     def plan(self) -> Plan:

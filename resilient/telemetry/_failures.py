@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from resilient._core.names import error_type
 from resilient._runtime.listeners import once
-from resilient.errors import AllTargetsFailed, Skipped, TimedOut, Unacceptable
+from resilient.errors import (
+    AllTargetsFailed,
+    CircuitIsolated,
+    CircuitOpen,
+    Skipped,
+    TimedOut,
+    Unacceptable,
+)
 from resilient.telemetry import names
 
 if TYPE_CHECKING:
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
     Describe = Callable[[Exception], str | None]
 
-OURS = (TimedOut, AllTargetsFailed, Skipped, Unacceptable)
+OURS = (TimedOut, AllTargetsFailed, CircuitOpen, CircuitIsolated, Skipped, Unacceptable)
 """The errors that only the library makes; their messages hold names and numbers."""
 
 _PIPELINES = 4096
@@ -60,7 +67,7 @@ class Failures:
             known.add(kind)
         return kind
 
-    def text_of(self, error: BaseException) -> str | None:
+    def text_of(self, error: BaseException | None) -> str | None:
         """Return a description of `error` that holds nothing of the user's."""
         if type(error) in OURS:
             return str(error)

@@ -139,27 +139,28 @@ class _Part:
 class _Lookout:
     """Lets the parts listen as their providers turn up, in front of those who are told anyway."""
 
-    __slots__ = ("_changing", "_parts", "_told")
+    __slots__ = ("_changing", "_look", "_parts", "_told")
 
     def __init__(self, parts: list[_Part], told: tuple[Listener, ...]) -> None:
         self._parts = parts
         self._told = told
         self._changing = RLock()
+        self._look = _providers.until_any_is_set(self.look)
 
     def begin(self) -> None:
         """Make whoever can listen now the listeners of the process."""
         process.loud = tuple(one for part in self._parts for one in part.listener) + self._told
-        process.watch = self.look if any(part.waits for part in self._parts) else None
+        process.watch = self._look if any(part.waits for part in self._parts) else None
 
     def look(self) -> None:
-        """Look whether a provider has turned up; each call asks this while one may."""
-        if not _providers.is_any_set() or not any(part.has_news() for part in self._parts):
+        """Let those listen whose providers have turned up."""
+        if not any(part.has_news() for part in self._parts):
             return
         with self._changing:  # two threads may find one each, and none must get lost
             for part in self._parts:
                 if part.has_news():
                     part.begin()
-            if process.watch == self.look:  # nobody installed anything else meanwhile
+            if process.watch is self._look:  # nobody installed anything else meanwhile
                 self.begin()
 
 

@@ -12,7 +12,9 @@ the line of what followed it:
 So `AttemptEnded`, `TimeoutFired` and a `RetryStopped` with an error have no
 line of their own; `severities` can give the first two one. Facts of their own
 are `TargetSkipped` (INFO), `TargetRests`, `BudgetRefused` and `TimeoutOverrun`
-(WARNING), and `BugServed` (ERROR), which says where a bug is that a fallback hides.
+(WARNING), `BugServed` (ERROR), which says where a bug is that a fallback hides,
+`StreamCut` (ERROR), and `BreakerChanged`, whose severity is that of the state.
+What an open circuit refuses is told by that line and by no other.
 
 The facts of the sentence are also in `extra`, under the names that spans use.
 They have dots in them, so none can be an attribute of a `LogRecord`. No
@@ -27,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 from resilient._core import events
 from resilient._core.names import error_status, error_type
 from resilient._runtime.listeners import log
-from resilient.errors import AllTargetsFailed, Skipped, TimedOut
+from resilient.errors import AllTargetsFailed, CircuitOpen, Rejected, Skipped, TimedOut
 from resilient.telemetry import names
+from resilient.telemetry._breaker_lines import changed
 from resilient.telemetry._words import each, limit_reached, on, say, seconds, why
 
 if TYPE_CHECKING:
@@ -70,13 +73,15 @@ class LogListener:
         name, sentence, facts = told
         level = self._levels.get(name)
         if level is not None and log.isEnabledFor(level):
-            about_attempt = names.NUMBER in facts
             facts = {
                 names.EVENT: name,
                 names.PIPELINE: call.plan.name,
                 **{key: value for key, value in facts.items() if value is not None},
             }
-            _write(call, level, f"{call.plan.name}: {sentence}", facts, attempt=about_attempt)
+            about_attempt = names.NUMBER in facts
+            if names.BREAKER not in facts:  # a circuit breaker may be that of many pipelines
+                sentence = f"{call.plan.name}: {sentence}"
+            _write(call, level, sentence, facts, attempt=about_attempt)
 
 
 def _write(call: Call, level: int, sentence: str, facts: Facts, *, attempt: bool) -> None:
@@ -189,7 +194,9 @@ def _rests(event: events.TargetRests, call: Call) -> Told:
     return names.RESTS, sentence, facts
 
 
-def _fell_back(event: events.FellBack, call: Call) -> Told:
+def _fell_back(event: events.FellBack, call: Call) -> Told | None:
+    if isinstance(event.error, Rejected):
+        return None  # it was not asked, as the line before says
     after = f" after {call.on_target} attempts" if call.on_target > 1 else ""
     sentence = f"{event.from_target} failed{after}: {say(event.error)}; asking {event.to_target}"
     facts = {
@@ -224,10 +231,24 @@ def _degraded(event: events.Degraded, call: Call) -> Told:
     return names.DEGRADED_ANSWER, sentence, facts
 
 
+def _cut(event: events.StreamCut, call: Call) -> Told:
+    items = f"{event.items} item{'' if event.items == 1 else 's'}"
+    sentence = f"the stream{on(call, call.target)} was cut after {items}: {say(event.error)}"
+    facts = {
+        names.NUMBER: event.number,
+        names.TARGET: call.target,
+        names.ITEMS: event.items,
+        **_failure(event.error),
+    }
+    return names.CUT, sentence, facts
+
+
 def _ended(event: events.CallEnded, call: Call) -> Told | None:
     error = event.error
     if error is None or event.outcome not in {"failure", "rejected"}:
         return None
+    if event.outcome == "rejected" and isinstance(error, CircuitOpen):
+        return None  # that its circuit opened has been said
     facts = {
         names.OUTCOME: event.outcome,
         names.ATTEMPTS: event.attempts,
@@ -276,6 +297,8 @@ _TOLD: dict[type[events.Event], Callable[[Any, Call], Told | None]] = {
     events.FellBack: _fell_back,
     events.BugServed: _bug,
     events.Degraded: _degraded,
+    events.BreakerChanged: changed,
+    events.StreamCut: _cut,
     events.CallEnded: _ended,
     events.AttemptEnded: _attempt,
 }

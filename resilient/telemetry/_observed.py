@@ -6,12 +6,13 @@ budget: their registries do, and a breaker that is gone is not counted.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, get_args
 
 from resilient._core.breaker_states import State
 from resilient._runtime import budgets
+from resilient._runtime.clock import world
+from resilient._runtime.world import census
 from resilient.telemetry import names
 
 Observe: TypeAlias = Callable[[], Iterable[tuple[float, dict[str, Any]]]]
@@ -23,18 +24,12 @@ _STATES: tuple[State, ...] = get_args(State)
 def states() -> Iterable[tuple[float, dict[str, Any]]]:
     """Count the breakers of each name in each state; a state that none is in counts 0."""
     counted: dict[str, dict[State, int]] = {}
-    for name, state, count in census():
+    for name, state, count in census(world()):
         of_name = counted.setdefault(name, dict.fromkeys(_STATES, 0))
         of_name[state] += count
     for name, of_name in counted.items():
         for state, count in of_name.items():
             yield count, {names.BREAKER: name, names.BREAKER_STATE: state}
-
-
-def census() -> Iterable[tuple[str, State, int]]:
-    """Ask the registry of circuit breakers how many there are of each name in each state."""
-    breakers: Any = sys.modules.get("resilient._runtime.breakers")
-    return () if breakers is None else breakers.census()
 
 
 def tokens() -> Iterable[tuple[float, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
 
 from resilient._core import events
 from resilient._core.names import error_type
@@ -23,12 +23,11 @@ from resilient.telemetry._attributes import (
     of_attempt_end,
     of_call,
     of_call_end,
-    of_rejection,
-    of_skip,
     of_target,
 )
-from resilient.telemetry._spans import Attempt, CallSpans, detach, finish, times_of
+from resilient.telemetry._spans import Attempt, CallSpans, enter, fail, finish, times_of
 from resilient.telemetry._targets import ATTEMPT, description_of, kind_of
+from resilient.telemetry._unasked import Unasked
 from resilient.telemetry._version import version
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
-    from resilient.telemetry._attributes import Attributes
     from resilient.telemetry._call import Call
     from resilient.telemetry._describe import SpanDescription
     from resilient.telemetry._failures import Failures
@@ -49,7 +47,7 @@ _INTERNAL = SpanKind.INTERNAL
 class OtelListener:
     """Makes spans with the tracer of one provider."""
 
-    __slots__ = ("_failures", "_hooks", "_record", "_tracer")
+    __slots__ = ("_failures", "_hooks", "_record", "_tracer", "_unasked")
 
     def __init__(
         self,
@@ -61,12 +59,14 @@ class OtelListener:
         self._tracer = provider.get_tracer(names.SCOPE, version(), schema_url=names.SCHEMA_URL)
         self._record = exceptions == "span"
         self._failures = failures
+        self._unasked = Unasked(self._tracer, failures)
         self._hooks: dict[type[events.Event], Callable[[CallSpans, Any, Call], None]] = {
             events.AttemptStarted: self._attempt_started,
             events.AttemptEnded: self._attempt_ended,
             events.TimeoutFired: self._timeout_fired,
-            events.TargetSkipped: self._target_skipped,
-            events.CallRejected: self._call_rejected,
+            events.TargetSkipped: self._unasked.skipped,
+            events.CallRejected: self._unasked.refused,
+            events.BreakerChanged: self._breaker_changed,
             events.FellBack: self._fell_back,
             events.Degraded: self._degraded,
             events.CallEnded: self._call_ended,
@@ -79,8 +79,11 @@ class OtelListener:
             return
         spans: CallSpans | None = call.spans
         hook = self._hooks.get(type(event))
-        if hook is not None and spans is not None and not spans.ended:
-            hook(spans, event, call)
+        if hook is None or spans is None or spans.ended:
+            return
+        if spans.refused is not None and type(event) is not events.TargetSkipped:
+            self._unasked.settle(spans, call)
+        hook(spans, event, call)
 
     def _call_started(self, event: events.CallStarted, call: Call) -> None:
         base = otel.get_current()
@@ -112,8 +115,10 @@ class OtelListener:
         context = set_span_in_context(span)
         shown = Attempt(span, span if spans.target is None else spans.target)
         spans.attempt_context = context = otel.set_value(ATTEMPT, shown, context)
-        token = otel.attach(context)
-        call.leave_attempt = lambda: detach(token)
+        call.leave_attempt = enter(context)
+        if call.plan.stream:
+            # The consumer may ask for each item in another task: every time anew.
+            call.enter_item = lambda: enter(context)
 
     def _enter_target(
         self, spans: CallSpans, described: SpanDescription, event: events.AttemptStarted, start: int
@@ -134,7 +139,7 @@ class OtelListener:
         if span.is_recording():
             span.set_attributes(of_attempt_end(event))
             if failed is not None:
-                self._fail(span, failed, event.error)
+                fail(span, failed, self._failures.text_of(event.error))
                 if event.disposition == "raised":
                     self._record_once(spans, span, event.error, end)
         finish(span, end)
@@ -148,23 +153,10 @@ class OtelListener:
             kind = error_type(TimedOut(event.after, limit))
             spans.interrupted = self._failures.bounded(call.plan.name, kind)
 
-    def _target_skipped(self, spans: CallSpans, event: events.TargetSkipped, call: Call) -> None:
-        at = spans.times.ns(event.at)
-        finish(self._attempt_span(spans, call, of_skip(event), at), at)
-
-    def _call_rejected(self, spans: CallSpans, event: events.CallRejected, call: Call) -> None:
-        if not event.enforced:
-            return
-        at = spans.times.ns(event.at)
-        span = self._attempt_span(spans, call, of_rejection(call), at)
-        if span.is_recording() and event.error is not None:
-            self._fail(span, self._failures.type_of(call.plan.name, event.error), event.error)
-        finish(span, at)
-
-    def _attempt_span(self, spans: CallSpans, call: Call, attributes: Attributes, at: int) -> Span:
-        return self._tracer.start_span(
-            f"attempt {call.plan.name}", spans.context, _INTERNAL, attributes, start_time=at
-        )
+    def _breaker_changed(self, spans: CallSpans, event: events.BreakerChanged, _call: Call) -> None:
+        # Whoever is refused from now on has a link to this attempt. Numbers only: no span is kept.
+        if event.origin is not None and spans.attempt is not None:
+            event.origin.context = spans.attempt.get_span_context()
 
     def _fell_back(self, spans: CallSpans, event: events.FellBack, call: Call) -> None:
         failed = self._failures.of(call.plan.name, event.error)
@@ -183,7 +175,7 @@ class OtelListener:
         if span.is_recording():
             span.set_attributes(of_call_end(event, call))
             if failed is not None:
-                self._fail(span, failed, event.error)
+                fail(span, failed, self._failures.text_of(event.error))
                 self._record_once(spans, span, event.error, end)
         parent: Call | None = call.parent
         if spans.recorded is not None and parent is not None and parent.spans is not None:
@@ -203,15 +195,10 @@ class OtelListener:
             return
         if target.is_recording():
             if interrupted is not None:
-                self._fail(target, interrupted, None)
+                fail(target, interrupted, None)
             elif failed is not None:
-                self._fail(target, failed, error)
+                fail(target, failed, self._failures.text_of(error))
         finish(target, end)
-
-    def _fail(self, span: Span, kind: str, error: BaseException | None) -> None:
-        span.set_attribute(names.ERROR_TYPE, kind)
-        text = None if error is None else self._failures.text_of(error)
-        span.set_status(Status(StatusCode.ERROR, text))
 
     def _record_once(
         self, spans: CallSpans, span: Span, error: BaseException | None, at: int

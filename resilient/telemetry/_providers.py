@@ -9,29 +9,40 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-_TRACE = "opentelemetry.trace"
-_METRICS = "opentelemetry.metrics._internal"
+_TRACE: Final = "opentelemetry.trace"
+_METRICS: Final = "opentelemetry.metrics._internal"
 _ABSENT: Any = SimpleNamespace(_TRACER_PROVIDER=None, _METER_PROVIDER=None)
 """Stands for a module that nobody has imported."""
 
 
-def is_any_set() -> bool:
-    """Tell whether there is a provider; each call asks this while there is none."""
-    trace: Any = sys.modules.get(_TRACE, _ABSENT)
-    metrics: Any = sys.modules.get(_METRICS, _ABSENT)
-    try:
-        return (
-            trace._TRACER_PROVIDER is not None  # noqa: SLF001 - as said above
-            or metrics._METER_PROVIDER is not None  # noqa: SLF001 - as said above
-        )
-    except AttributeError:
-        return True  # have a closer look
+def until_any_is_set(found: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls `found` once there is a provider, and does nothing before.
+
+    Each call of a guarded function calls it, so it is one frame and no more.
+    """
+    loaded: Any = sys.modules.get
+    absent = _ABSENT
+
+    def look() -> None:
+        try:
+            if (
+                loaded(_TRACE, absent)._TRACER_PROVIDER is None  # noqa: SLF001 - as said above
+                and loaded(_METRICS, absent)._METER_PROVIDER is None  # noqa: SLF001 - as said above
+            ):
+                return
+        except AttributeError:
+            pass  # have a closer look
+        found()
+
+    return look
 
 
 def tracer_provider() -> TracerProvider | None:

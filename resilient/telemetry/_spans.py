@@ -18,7 +18,13 @@ from contextvars import Token
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel
-from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import (
+    Status,
+    StatusCode,
+    format_span_id,
+    format_trace_id,
+    get_current_span,
+)
 
 from resilient._runtime.listeners import once
 from resilient.telemetry import names
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
+    from resilient._core.events import CallRejected
     from resilient.telemetry._call import Call
 
 EPOCH = 946_684_800_000_000_000
@@ -85,6 +92,7 @@ class CallSpans:
         "ended",
         "interrupted",
         "recorded",
+        "refused",
         "target",
         "times",
     )
@@ -104,6 +112,8 @@ class CallSpans:
         self.interrupted: str | None = None
         # Which exception is on a span already; its id, for it must not be kept.
         self.recorded: int | None = None
+        # A refusal of which it is not known yet whether a chain goes on.
+        self.refused: CallRejected | None = None
         self.ended = False
 
     def correlate(self, *, attempt: bool) -> tuple[dict[str, str], Token[Context]]:
@@ -122,12 +132,24 @@ class CallSpans:
         detach(token)
 
 
+def fail(span: Span, kind: str, text: str | None) -> None:
+    """Say that what `span` is about has failed, and with what."""
+    span.set_attribute(names.ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, text))
+
+
 def finish(span: Span, end: int) -> None:
     """End `span`; an exporter that fails here keeps no other span from ending."""
     try:
         span.end(end)
     except Exception as error:  # noqa: BLE001 - an observer never changes an outcome
         once(("end", type(error)), "ending a span failed with %s", type(error).__qualname__)
+
+
+def enter(context: Context) -> Callable[[], None]:
+    """Make `context` current in this task; return what undoes it there."""
+    token = otel.attach(context)
+    return lambda: detach(token)
 
 
 def detach(token: Token[Context]) -> None:

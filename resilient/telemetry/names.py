@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from resilient._core.breaker_states import State
+from resilient._core.breaker_states import Reason, State
 from resilient._core.events import CallOutcome, RetryResult
 from resilient._core.outcome import Disposition, Kind, Verdict, WaitSource
 
@@ -61,14 +61,17 @@ SKIP_SCOPE = "resilient.skip.scope"
 ERROR_TYPE = "error.type"
 STATUS = "http.response.status_code"
 
-# Only on metrics.
-ENFORCED = "resilient.rejection.enforced"
 BREAKER = "resilient.circuit_breaker.name"
 BREAKER_STATE = "resilient.circuit_breaker.state"
-BREAKER_FROM = "resilient.circuit_breaker.state.from"
-BREAKER_TO = "resilient.circuit_breaker.state.to"
+ITEMS = "resilient.stream.items"
+FIRST_ITEM = "resilient.stream.first_item"
+
+# Only on metrics.
+ENFORCED = "resilient.rejection.enforced"
 
 # On metrics and in log lines.
+BREAKER_FROM = "resilient.circuit_breaker.state.from"
+BREAKER_TO = "resilient.circuit_breaker.state.to"
 BUDGET = "resilient.budget.name"
 POLICY = "resilient.policy.name"
 
@@ -80,6 +83,10 @@ ELAPSED = "resilient.call.elapsed"
 LIMIT = "resilient.retry.attempts"
 NEXT_TARGET = "resilient.fallback.to"
 RETRY_AFTER = "resilient.retry_after"
+BREAKER_REASON = "resilient.circuit_breaker.reason"
+BREAKER_CALLS = "resilient.circuit_breaker.calls"
+BREAKER_FAILURES = "resilient.circuit_breaker.failures"
+BREAKER_SLOW = "resilient.circuit_breaker.slow"
 FILE = "code.file.path"
 LINE = "code.line.number"
 
@@ -108,6 +115,12 @@ RESTS = "resilient.target.rests"
 FELL_BACK = "resilient.fallback.activated"
 BUG_SERVED = "resilient.fallback.bug_served"
 DEGRADED_ANSWER = "resilient.fallback.degraded"
+BREAKER_OPENED = "resilient.circuit_breaker.opened"
+BREAKER_HALF_OPENED = "resilient.circuit_breaker.half_opened"
+BREAKER_CLOSED = "resilient.circuit_breaker.closed"
+BREAKER_ISOLATED = "resilient.circuit_breaker.isolated"
+BREAKER_DISABLED = "resilient.circuit_breaker.disabled"
+CUT = "resilient.stream.cut"
 REJECTED = "resilient.call.rejected"
 FAILED = "resilient.call.failed"
 ATTEMPT_ENDED = "resilient.attempt.ended"
@@ -171,8 +184,7 @@ _OUTCOMES = get_args(CallOutcome)
 _RETRY_RESULTS = get_args(RetryResult)
 _WAIT_SOURCES = get_args(WaitSource)
 _STATES = get_args(State)
-_LIMITS = ("attempt", "total")
-_SKIPS = ("scope_condemned", "cooldown", "deadline", "routed_away", "disabled")
+_LIMITS = ("attempt", "total", "first_item", "between_items")
 
 ATTRIBUTES = (
     Attribute(FUNCTION, "str", ("call",)),
@@ -184,10 +196,13 @@ ATTRIBUTES = (
     Attribute(RETRY_RESULT, "str", ("call",), _RETRY_RESULTS),
     Attribute(DELAY_TOTAL, "float", ("call",)),
     Attribute(DEGRADED, "bool", ("call",)),
+    Attribute(ITEMS, "int", ("call",)),
     Attribute(NUMBER, "int", ("attempt",)),
     Attribute(KIND, "str", ("attempt",), get_args(Kind)),
     Attribute(TARGET, "str", ("call", "attempt", "target")),
     Attribute(TARGET_INDEX, "int", ("call", "attempt", "target")),
+    Attribute(BREAKER, "str", ("attempt",)),
+    Attribute(BREAKER_STATE, "str", ("attempt",), _STATES),
     Attribute(VERDICT, "str", ("attempt",), get_args(Verdict)),
     Attribute(DISPOSITION, "str", ("attempt",), _DISPOSITIONS),
     Attribute(DELAY, "float", ("attempt",)),
@@ -196,7 +211,8 @@ ATTRIBUTES = (
     Attribute(TIMEOUT, "float", ("attempt",)),
     Attribute(TIMEOUT_SCOPE, "str", ("attempt",), _LIMITS),
     Attribute(OVERRUN, "float", ("attempt",)),
-    Attribute(SKIP_REASON, "str", ("attempt",), _SKIPS),
+    Attribute(FIRST_ITEM, "float", ("attempt",)),
+    Attribute(SKIP_REASON, "str", ("attempt",)),
     Attribute(SKIP_SCOPE, "str", ("attempt",)),
     Attribute(ERROR_TYPE, "str", ("call", "attempt", "target")),
     Attribute(STATUS, "int", ("attempt",)),
@@ -222,8 +238,16 @@ FIELDS = (
     Attribute(TIMEOUT, "float"),
     Attribute(TIMEOUT_SCOPE, "str", values=_LIMITS),
     Attribute(OVERRUN, "float"),
-    Attribute(SKIP_REASON, "str", values=_SKIPS),
+    Attribute(SKIP_REASON, "str"),
     Attribute(SKIP_SCOPE, "str"),
+    Attribute(BREAKER, "str"),
+    Attribute(BREAKER_FROM, "str", values=_STATES),
+    Attribute(BREAKER_TO, "str", values=_STATES),
+    Attribute(BREAKER_REASON, "str", values=get_args(Reason)),
+    Attribute(BREAKER_CALLS, "int"),
+    Attribute(BREAKER_FAILURES, "int"),
+    Attribute(BREAKER_SLOW, "int"),
+    Attribute(ITEMS, "int"),
     Attribute(POLICY, "str"),
     Attribute(OUTCOME, "str", values=_OUTCOMES),
     Attribute(ATTEMPTS, "int"),
@@ -239,10 +263,16 @@ LINES = (
     Line(RESTS, "WARNING"),
     Line(BUG_SERVED, "ERROR"),
     Line(DEGRADED_ANSWER, "ERROR"),
+    Line(CUT, "ERROR"),
     Line(FAILED, "ERROR"),
     Line(REJECTED, "ERROR"),
     Line(STOPPED, "ERROR"),
     Line(BUDGET_EXHAUSTED, "WARNING"),
+    Line(BREAKER_OPENED, "ERROR"),
+    Line(BREAKER_HALF_OPENED, "WARNING"),
+    Line(BREAKER_CLOSED, "INFO"),
+    Line(BREAKER_ISOLATED, "WARNING"),
+    Line(BREAKER_DISABLED, "WARNING"),
     Line(TIMEOUT_OVERRUN, "WARNING"),
     Line(TIMEOUT_FIRED, None),
     Line(ATTEMPT_ENDED, None),
@@ -357,7 +387,7 @@ LABELS = (
     Attribute(TARGET, "str"),
     Attribute(TARGET_INDEX, "int"),
     Attribute(KIND, "str", values=get_args(Kind)),
-    Attribute(SKIP_REASON, "str", values=_SKIPS),
+    Attribute(SKIP_REASON, "str"),
     Attribute(POLICY, "str"),
     Attribute(ENFORCED, "bool"),
     Attribute(BREAKER, "str"),
@@ -373,12 +403,19 @@ OTHER = "_OTHER"
 
 DISTINCT_ERRORS = 64
 
+SLOW_CALL = "slow_call"
+"""What opened a circuit where no call failed."""
+
 BUDGET_REFUSED = "budget_exhausted"
 """What `error.type` says where a budget has no token for a retry."""
 
 ERROR_TYPES = (
     ('`TimedOut`, limit `"attempt"`', "timeout"),
     ('`TimedOut`, limit `"total"`', "deadline_exceeded"),
+    ('`TimedOut`, limit `"first_item"`', "first_item_timeout"),
+    ('`TimedOut`, limit `"between_items"`', "between_items_timeout"),
+    ("`CircuitOpen`", "circuit_open"),
+    ("`CircuitIsolated`", "circuit_isolated"),
     ("`AllTargetsFailed`", "all_targets_failed"),
     ("`Unacceptable`, or a value that `on_result` judged a failure", "unacceptable_result"),
     ("`Skipped`", "skipped"),

@@ -8,28 +8,38 @@ against scripts of failures, on asyncio and trio, and compares what happened.
 from __future__ import annotations
 
 from resilient._runtime.clock import fresh_breakers
+from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._leftovers import leftovers
-from resilient.testing._record import Cancelled, Log, Raised, Returned, Run
-from resilient.testing._steps import Bad, Fail, Hang, Ok, Stubborn
+from resilient.testing._record import Cancelled, Log, Raised, Returned
+from resilient.testing._run import CallerRun, Run
+from resilient.testing._schedule import FailureSchedule
+from resilient.testing._simulate import simulate
+from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
 
 __all__ = (
     "Bad",
+    "CallerRun",
     "cancel_at_every_await",
     "Cancelled",
     "Fail",
+    "FailureSchedule",
+    "FaultError",
+    "FaultyBackend",
     "fresh_breakers",
     "Hang",
     "Interrupted",
+    "Interruption",
     "leftovers",
     "Log",
     "Ok",
     "Raised",
     "Returned",
     "Run",
+    "simulate",
     "Stubborn",
     "Stuck",
     "Tester",

@@ -29,18 +29,22 @@ def run(
     main: Callable[[VirtualRun, Callable[[], float]], Coroutine[Any, Any, T]], horizon: float
 ) -> T:
     """Run `main` in a fresh virtual loop, and close it as `asyncio.run` does."""
+    # Not the result of the task: when the runner puts the handler of SIGINT
+    # back, the signal module makes a `repr` of that task and all it holds.
+    result: list[T] = []
 
-    async def begin() -> T:
+    async def begin() -> None:
         loop = cast("VirtualLoop", asyncio.get_running_loop())
         loop.run = VirtualRun(horizon)
         alarm = loop.call_at(horizon, loop.run.past_horizon)
         try:
-            return await main(loop.run, loop.time)
+            result.append(await main(loop.run, loop.time))
         finally:
             alarm.cancel()
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(begin())
+        runner.run(begin())
+    return result.pop()
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

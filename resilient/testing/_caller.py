@@ -1,75 +1,133 @@
 """Who awaits the guarded function: once, and cancelled while it does if the test says so.
 
 A scope cancels again at every await, `task.cancel()` once. Either way the
-caller's own count of cancellations must come out as it went in.
+caller's own count of cancellations must come out as it went in, its next await
+must complete, and nothing of the call may still be current.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.lowlevel
 
+from resilient._core.outcome import Outcome
+from resilient._runtime.call import current_call
 from resilient._runtime.clock import now, runtime
-from resilient.testing._record import Cancelled, Raised, Result, Returned
+from resilient.testing._record import Cancelled, Raised, Result, Returned, who
+from resilient.testing._run import CallerRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from resilient.testing._record import Log
-
-Delivery = Literal["scope", "task"]
-"""How the caller is cancelled: by an anyio scope, or by `task.cancel()`."""
+    from resilient.testing._schedule import Delivery
 
 
 class Caller:
     """Awaits the guarded function once, and may be cancelled while it does."""
 
-    def __init__(self, guarded: Callable[[], Awaitable[Any]], log: Log) -> None:
+    def __init__(self, guarded: Callable[[], Awaitable[Any]], log: Log, number: int = 0) -> None:
         self._guarded = guarded
         self._log = log
+        self._number = number
+        self._outcome: Outcome[Any] | None = None
         self.cancelled_order: int | None = None
-        self.unbalanced: list[str] = []
+        self.troubles: list[str] = []
+        # Of a call that was cancelled before it began.
+        self._ended, self._ended_order = 0.0, 0
+
+    async def run(self, at: float, cancel_at: float | None, delivery: Delivery) -> CallerRun:
+        """Wait until `at`, make the call, and say what came of it."""
+        if at > now():
+            await anyio.sleep(at - now())
+        token = who.set(self._number)
+        started, order = now(), self._log.next()
+        try:
+            result = await self.call(cancel_at, delivery)
+        finally:
+            who.reset(token)
+        return CallerRun(
+            number=self._number,
+            started=started,
+            ended=max(started, self._ended),
+            result=result,
+            order=order,
+            ended_order=self._ended_order or self._log.next(),
+            cancelled_at=None if self.cancelled_order is None else cancel_at,
+            cancelled_order=self.cancelled_order,
+            outcome=self._outcome,
+            troubles=tuple(self.troubles),
+        )
 
     async def call(self, cancel_at: float | None, delivery: Delivery) -> Result:
         """Make the call; return what came of it."""
-        if cancel_at is not None and delivery == "task":
+        backend = runtime().backend
+        if cancel_at is not None and delivery == "task" and backend == "asyncio":
             return await self._in_task(cancel_at)
-        task = asyncio.current_task() if runtime().backend == "asyncio" else None
+        task = asyncio.current_task() if backend == "asyncio" else None
         before = 0 if task is None else task.cancelling()
         try:
             if cancel_at is None:
-                return await self._outcome()
+                return await self._made()
             return await self._in_scope(cancel_at)
         except anyio.get_cancelled_exc_class():
             return Cancelled()  # not by us: a step raised it
         finally:
             self._balance(before, 0 if task is None else task.cancelling())
 
-    async def _outcome(self) -> Result:
+    async def _made(self) -> Result:
+        call, span = current_call(), _current_span()
         try:
-            return Returned(await self._guarded())
+            result = await self._result()
+        finally:
+            self._ended, self._ended_order = now(), self._log.next()
+            if current_call() is not call:
+                self.troubles.append("the call that has ended is still the current one")
+            if _current_span() is not span:
+                self.troubles.append("a span of the call that has ended is still the current one")
+        await self._look_around()
+        return result
+
+    async def _result(self) -> Result:
+        try:
+            value = await self._guarded()
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001 - whatever leaves is the result
             return Raised(error)
+        if issubclass(type(value), Outcome):  # as in `FallbackManager`: not narrowed
+            self._outcome = value
+            return Returned(value.value)
+        return Returned(value)
+
+    async def _look_around(self) -> None:
+        """Await once more: nothing of the call may come to that await."""
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            # One that was asked for comes here where the call was over by then.
+            if self.cancelled_order is None:
+                self.troubles.append("the await behind the call was cancelled: nobody had asked")
 
     async def _in_scope(self, cancel_at: float) -> Result:
         result: Result = Cancelled()
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope:
-                if cancel_at == 0:
+                if cancel_at <= now():
                     self._cancel(scope.cancel)
                 else:
                     group.start_soon(self._cancel_later, cancel_at, scope.cancel)
-                result = await self._outcome()
+                result = await self._made()
             group.cancel_scope.cancel()
         return result
 
     async def _in_task(self, cancel_at: float) -> Result:
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._outcome())
+        task = loop.create_task(self._made())
         alarm = loop.call_at(cancel_at, self._cancel, task.cancel)
         await asyncio.wait([task])
         alarm.cancel()
@@ -86,4 +144,10 @@ class Caller:
 
     def _balance(self, expected: int, found: int) -> None:
         if found != expected:
-            self.unbalanced.append(f"task.cancelling() is {found}, not {expected}")
+            self.troubles.append(f"task.cancelling() is {found}, not {expected}")
+
+
+def _current_span() -> object:
+    """Return the current span; before anybody has loaded the API there is none."""
+    trace = cast("Any", sys.modules.get("opentelemetry.trace"))
+    return None if trace is None else trace.get_current_span()

@@ -19,8 +19,9 @@ import anyio
 
 from resilient._runtime.clock import now, runtime
 from resilient.testing._leftovers import leftovers
-from resilient.testing._record import Cancelled, Log, Raised, Result, Returned, Run
+from resilient.testing._record import Cancelled, Log, Raised, Result, Returned
 from resilient.testing._rules import broken_rules
+from resilient.testing._run import Run
 from resilient.testing._virtual import Backend, virtual_time
 
 if TYPE_CHECKING:

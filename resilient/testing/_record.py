@@ -1,4 +1,4 @@
-"""What happened in one run, in the order in which it happened.
+"""What is noted while a run goes on, in the order in which it happens.
 
 Calls and events share one counter, because two things at the same virtual
 instant can be told apart only by which came first.
@@ -6,19 +6,22 @@ instant can be told apart only by which came first.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from resilient._core.events import CallStarted, Event, FellBack, RetryScheduled
+from resilient._core.events import Event
+from resilient._runtime.call import current_call
 from resilient._runtime.clock import now
 from resilient.testing._play import play
-from resilient.testing._script import script
+from resilient.testing._schedule import FailureSchedule, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from resilient._runtime.call import Call
-    from resilient.testing._script import Script
+    from resilient._runtime.plan import Plan
     from resilient.testing._steps import Step
 
 
@@ -49,7 +52,9 @@ class TargetCall:
     """One call that reached a scripted function.
 
     `order` and `ended_order` are places in the order of everything that
-    happened in the run.
+    happened in the run. `index` is the place of the function among all
+    targets, `caller` the number of the caller, `within` that of the guarded
+    call that it was made in, and `attempt` the number of the attempt there.
     """
 
     number: int
@@ -57,10 +62,15 @@ class TargetCall:
     step: Step
     started: float
     order: int
+    index: int = 0
+    caller: int = 0
+    within: int | None = None
+    attempt: int = 0
     ended: float | None = None
     ended_order: int | None = None
     value: Any = None
     error: BaseException | None = None
+    function: object = None
 
     def __str__(self) -> str:
         """Describe the call on one line."""
@@ -69,109 +79,112 @@ class TargetCall:
         return f"call {self.number} of {self.target}: {self.started:.6g} s .. {end}, {came}"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class GuardedCall:
+    """One guarded call of a run: its pipeline, and the guarded call around it."""
+
+    number: int
+    plan: Plan
+    caller: int
+    parent: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noted:
+    """An event, with its place in the order of things and the guarded call it belongs to."""
+
+    order: int
+    call: GuardedCall
+    event: Event
+
+
+who: ContextVar[int] = ContextVar("resilient_caller", default=0)
+"""The number of the caller that this code runs for."""
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Log:
     """Takes notes during a run: a listener of the calls, and the scripted functions' own book."""
 
     calls: list[TargetCall] = field(default_factory=list[TargetCall])
     events: list[Event] = field(default_factory=list[Event])
+    noted: list[Noted] = field(default_factory=list[Noted])
+    guarded: list[GuardedCall] = field(default_factory=list[GuardedCall])
     count: int = 0
+    _known: WeakKeyDictionary[Call, GuardedCall] = field(
+        default_factory=WeakKeyDictionary["Call", GuardedCall]
+    )
+    _turns: dict[object, int] = field(default_factory=dict[object, int])
 
     def next(self) -> int:
         """Return the place of what happens now."""
         self.count += 1
         return self.count
 
-    def on_event(self, event: Event, call: Call, /) -> None:  # noqa: ARG002 - the listener's signature
+    def on_event(self, event: Event, call: Call, /) -> None:
         """Note an event."""
-        self.next()
         self.events.append(event)
+        self.noted.append(Noted(self.next(), self.known(call), event))
+
+    def known(self, call: Call) -> GuardedCall:
+        """Return what is noted of a guarded call."""
+        found = self._known.get(call)
+        if found is None:
+            parent = None if call.parent is None else self.known(call.parent).number
+            found = GuardedCall(len(self.guarded) + 1, call.plan, who.get(), parent)
+            self._known[call] = found
+            self.guarded.append(found)
+        return found
+
+    def waterfall(self, width: int = 40) -> str:
+        """Draw what this listener has heard, as `Run.waterfall` does."""
+        from resilient.testing._waterfall import picture_of  # noqa: PLC0415 - it draws records
+
+        return picture_of(self.noted).text(width)
+
+    def turn(self, function: object) -> int:
+        """Count the calls of a scripted function in this run; return the number of this one."""
+        self._turns[function] = number = self._turns.get(function, 0) + 1
+        return number
 
     def scripted(
-        self, what: str | Iterable[Step] | Script, name: str = "target"
+        self,
+        what: str | Iterable[Step] | FailureSchedule,
+        name: str = "target",
+        *,
+        index: int = 0,
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """Return an async function that follows a script and notes each call."""
-        answers = script(what)
-        mine = 0
+        """Return an async function that follows a schedule and notes each call."""
+        answers = schedule_of(what)
+        mine = object()
 
         async def function(*_args: object, **_kwargs: object) -> object:
-            nonlocal mine
-            mine += 1
-            step = answers.step(mine)
-            call = TargetCall(len(self.calls) + 1, name, step, now(), self.next())
-            self.calls.append(call)
-            try:
-                call.value = await play(step, call.number)
-            except BaseException as error:
-                call.error = error
-                raise
-            finally:
-                call.ended, call.ended_order = now(), self.next()
-            return call.value
+            return await self.played(answers.step(self.turn(mine)), name, index)
 
         function.__name__ = function.__qualname__ = name
         return function
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One call of a pipeline around scripted functions, and all that came of it."""
-
-    backend: str
-    way: str
-    calls: tuple[TargetCall, ...]
-    events: tuple[Event, ...]
-    result: Result
-    elapsed: float
-    leftovers: tuple[str, ...]
-    cancelled_at: float | None = None
-    cancelled_order: int | None = None
-
-    @property
-    def origin(self) -> int | None:
-        """The number of the call whose very value or error came out; `None` where none did."""
-        for call in reversed(self.calls):
-            if self.error is not None and self.error is call.error:
-                return call.number
-            if isinstance(self.result, Returned) and not call.error and self.value is call.value:
-                return call.number
-        return None
-
-    @property
-    def tries(self) -> int:
-        """Turns of the retry loops, refused ones included; without a retry each target has one."""
-        started = any(isinstance(event, CallStarted) for event in self.events)
-        turns = sum(isinstance(event, RetryScheduled | FellBack) for event in self.events)
-        return started + turns
-
-    @property
-    def waits(self) -> list[float]:
-        """The seconds between an attempt and the next, in order."""
-        return [event.wait for event in self.events if isinstance(event, RetryScheduled)]
-
-    @property
-    def calls_at(self) -> list[float]:
-        """The instants at which the scripted functions were called."""
-        return [call.started for call in self.calls]
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401 - what the call returned
-        """The value that was returned; `None` where none was."""
-        return self.result.value if isinstance(self.result, Returned) else None
-
-    @property
-    def error(self) -> BaseException | None:
-        """The error that was raised; `None` where none was."""
-        return self.result.error if isinstance(self.result, Raised) else None
-
-    @property
-    def event_names(self) -> list[str]:
-        """The kinds of the events, in order."""
-        return [type(event).__name__ for event in self.events]
-
-    def __str__(self) -> str:
-        """Show the calls, the events and the result, a line each."""
-        lines = [str(call) for call in self.calls]
-        lines += [f"{type(event).__name__} at {event.at:.6g} s" for event in self.events]
-        lines.append(f"{self.result!r} after {self.elapsed:.6g} s")
-        return "\n".join(f"  {line}" for line in lines)
+    async def played(self, step: Step, name: str, index: int, function: object = None) -> object:
+        """Do what a step says, and note the call."""
+        within = current_call()
+        call = TargetCall(
+            number=len(self.calls) + 1,
+            target=name,
+            step=step,
+            started=now(),
+            order=self.next(),
+            index=index,
+            caller=who.get(),
+            within=None if within is None else self.known(within).number,
+            attempt=0 if within is None else within.attempt,
+            function=function,
+        )
+        self.calls.append(call)
+        try:
+            call.value = await play(step, call.number)
+        except BaseException as error:
+            call.error = error
+            raise
+        finally:
+            call.ended, call.ended_order = now(), self.next()
+        return call.value

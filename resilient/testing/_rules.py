@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from resilient._core.events import AttemptEnded, AttemptStarted, CallEnded, CallStarted
 
 if TYPE_CHECKING:
-    from resilient.testing._record import Run
+    from resilient.testing._run import Run
 
 
 def broken_rules(run: Run) -> list[str]:

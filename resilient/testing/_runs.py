@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast
 
 from resilient._core.names import class_name
-from resilient.testing._record import Cancelled, Raised, Result, Returned, Run
+from resilient.testing._record import Cancelled, Raised, Result, Returned
 from resilient.testing._rules import broken_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from resilient.testing._run import Run
 
 ANY: Any = object()
 """Stands for "whatever it is"."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient._runtime.listeners import log, process
@@ -71,14 +72,19 @@ class CapturedSpans:
         """Return the spans of attempts that started: those with a number."""
         return [span for span in self if names.NUMBER in (span.attributes or {})]
 
-    def tree(self, line: Callable[[ReadableSpan], str] | None = None) -> list[str]:
-        """Return one line for each span, indented below its parent."""
-        return list(self._lines(None, line or _short, ""))
+    def tree(self) -> list[str]:
+        """Return one line for each span, indented below its parent.
+
+        A line has the name, the number of an attempt or why there was none,
+        `ERROR` and what failed, and behind an arrow the attempt that it has a
+        link to.
+        """
+        return list(self._lines(None, _short, ""))
 
     def page(self) -> str:
-        """Return the tree with instants, status and every attribute."""
+        """Return the tree with instants in seconds, status and every attribute."""
         first = min((span.start_time or 0 for span in self), default=0)
-        return "\n".join(self.tree(lambda span: _long(span, first))) + "\n"
+        return "".join(f"{line}\n" for line in self._lines(None, partial(_long, first), ""))
 
     def _lines(
         self, parent: int | None, line: Callable[[ReadableSpan], str], indent: str
@@ -87,8 +93,13 @@ class CapturedSpans:
         for span in self:
             above = span.parent.span_id if span.parent is not None else None
             if above == parent or (parent is None and above not in known):
-                yield indent + line(span)
+                yield indent + line(span) + self._linked(span)
                 yield from self._lines(_id(span), line, indent + "  ")
+
+    def _linked(self, span: ReadableSpan) -> str:
+        known = {_id(one): one for one in self}
+        linked = [known.get(link.context.span_id) for link in span.links]
+        return "".join(f"  -> {_named(one) if one else 'another span'}" for one in linked)
 
 
 def _id(span: ReadableSpan) -> int | None:
@@ -96,13 +107,16 @@ def _id(span: ReadableSpan) -> int | None:
     return None if context is None else context.span_id
 
 
+def _named(span: ReadableSpan) -> str:
+    number = (span.attributes or {}).get(names.NUMBER)
+    return span.name if number is None else f"{span.name} #{number}"
+
+
 def _short(span: ReadableSpan) -> str:
     attributes = span.attributes or {}
-    number = attributes.get(names.NUMBER)
     skipped = attributes.get(names.DISPOSITION) in {"skipped", "rejected"}
     parts = [
-        span.name,
-        "" if number is None else f"#{number}",
+        _named(span),
         f"({attributes.get(names.DISPOSITION)})" if skipped else "",
         "ERROR" if span.status.status_code.name == "ERROR" else "",
         str(attributes.get(names.ERROR_TYPE, "")),
@@ -110,7 +124,7 @@ def _short(span: ReadableSpan) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _long(span: ReadableSpan, first: int) -> str:
+def _long(first: int, span: ReadableSpan) -> str:
     start, end = span.start_time or 0, span.end_time
     lasted = "open" if end is None else f"{(end - start) / 1e9:.6g}"
     told = [f"{span.name}  {span.kind.name}  {(start - first) / 1e9:.6g} +{lasted}"]

@@ -6,9 +6,11 @@ so a failing example can be pasted into a test.
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
+from resilient._core.faults import Fault
 from resilient._core.options import number
 
 if TYPE_CHECKING:
@@ -54,30 +56,61 @@ class Ok(_Step):
         number(self.after, "Ok(after=)", least=0)
 
 
+class FaultError(Exception):
+    """An error that says itself what is known about it: what `Fail(Fault(...))` raises.
+
+    >>> FaultError(Fault(retryable=False, scope="credential")).scope
+    'credential'
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__()
+        self.retryable = fault.retryable
+        self.retry_after = fault.retry_after
+        self.scope = fault.scope
+        self.health = fault.health
+
+
+class Interruption(BaseException):
+    """What no policy may handle and every policy must clean up behind; no `Exception`.
+
+    It stands for `KeyboardInterrupt` and its like, which would end the test
+    itself.
+    """
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Fail(_Step):
     """Raise after `after` seconds.
 
-    `error` is an exception class or a function without arguments: each call
-    raises an instance of its own. `hint` becomes its `retry_after`.
+    `error` is an exception class, a function without arguments, or a `Fault`,
+    for an error of which just that is known: each call raises an instance of
+    its own. `hint` becomes its `retry_after`, and may be what no server
+    should send.
+
+    >>> Fail(ConnectionError, after=1, hint=30)
+    Fail(ConnectionError, after=1, hint=30)
     """
 
-    error: Callable[[], BaseException]
+    error: Callable[[], BaseException] | Fault
     after: float = 0
     hint: float | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not callable(self.error):
+        if not callable(self.error) and not isinstance(self.error, Fault):
             raise TypeError(
                 f"Fail(error) takes a class or a function, not the instance {self.error!r}:"
                 " each call raises an error of its own"
             )
         number(self.after, "Fail(after=)", least=0)
+        if isinstance(self.hint, float) and math.isnan(self.hint):
+            # The same one each time, so that equal schedules are equal.
+            object.__setattr__(self, "hint", math.nan)
 
     def make(self) -> BaseException:
         """Return a fresh error."""
-        error = self.error()
+        error = FaultError(self.error) if isinstance(self.error, Fault) else self.error()
         if self.hint is not None:
             error.retry_after = self.hint  # type: ignore[attr-defined]
         return error
@@ -114,6 +147,27 @@ class Stubborn(_Step):
 Step = Ok | Fail | Hang | Bad | Stubborn
 
 
+STEPS: Final = get_args(Step)
+
+
+def is_step(value: object) -> bool:
+    """Tell whether a value is one of the steps."""
+    return isinstance(value, STEPS)
+
+
 def _code(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
+    if isinstance(value, Fault):
+        return _fault_code(value)
     name = getattr(value, "__qualname__", None)
     return name if isinstance(name, str) else repr(value)
+
+
+def _fault_code(fault: Fault) -> str:
+    said = [
+        f"{field.name}={getattr(fault, field.name)!r}"
+        for field in fields(fault)
+        if field.default is MISSING or getattr(fault, field.name) != field.default
+    ]
+    return f"Fault({', '.join(said)})"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any, cast
+
+import anyio.lowlevel
 
 from resilient._runtime.clock import runtime
 
@@ -21,6 +24,23 @@ def alive() -> set[Task]:
         return set(asyncio.all_tasks()) - {asyncio.current_task()}
     lowlevel = cast("Any", sys.modules["trio"]).lowlevel
     return set(below(lowlevel.current_root_task())) - set(above(lowlevel.current_task()))
+
+
+async def all_blocked() -> None:
+    """Wait until every other task waits for something; takes no time."""
+    if runtime().backend == "trio":
+        await cast("Any", importlib.import_module("trio.testing")).wait_all_tasks_blocked()
+        return
+    # Not anyio's: that one sleeps between two looks, and the clock would jump.
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    while others:
+        await anyio.lowlevel.checkpoint()
+        others = [task for task in asyncio.all_tasks() if _is_ready(task)]
+
+
+def _is_ready(task: Task) -> bool:
+    waiter = task._fut_waiter  # noqa: SLF001 - nothing else says what a task waits for
+    return task is not asyncio.current_task() and (waiter is None or waiter.done())
 
 
 def describe(task: Task) -> str:

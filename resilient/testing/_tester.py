@@ -13,23 +13,24 @@ tell the same story.
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resilient._core.options import choice
-from resilient._runtime.clock import now
 from resilient._stack import Pipeline, stack
-from resilient.testing._caller import Caller, Delivery
-from resilient.testing._leftovers import leftovers
-from resilient.testing._record import Log, Run
+from resilient.testing._anatomy import anatomy_of
+from resilient.testing._engine import Scene, run_once
 from resilient.testing._runs import Runs
-from resilient.testing._script import Script, script
-from resilient.testing._virtual import Backend, virtual_time
+from resilient.testing._schedule import Delivery, FailureSchedule, schedule_of
+from resilient.testing._subject import Ready
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from resilient.testing._record import Log
     from resilient.testing._steps import Step
+    from resilient.testing._virtual import Backend
 
 Way = Literal["decorators", "stack"]
 
@@ -49,9 +50,9 @@ class Tester:
 
     def run(
         self,
-        first: str | Iterable[Step] | Script,
+        first: str | Iterable[Step] | FailureSchedule,
         /,
-        *others: str | Iterable[Step] | Script,
+        *others: str | Iterable[Step] | FailureSchedule,
         cancel_at: float | None = None,
         cancel: Delivery = "scope",
         backends: Sequence[Backend] = ("asyncio", "trio"),
@@ -65,61 +66,44 @@ class Tester:
         policies. `cancel_at` cancels the caller at that instant, with an
         anyio scope or (asyncio only) with `task.cancel()`.
         """
-        scripts = [script(one) for one in (first, *others)]
+        schedule = _joined([schedule_of(one) for one in (first, *others)], seed)
         choice(cancel, "cancel", get_args(Delivery))
         if cancel == "task":
             backends = [backend for backend in backends if backend == "asyncio"]
+        schedule = replace(schedule, cancel_at=cancel_at, cancel=cancel)
         return Runs(
             tuple(
-                virtual_time(
-                    partial(self._run, scripts, backend, way, cancel_at, cancel),
-                    backend=backend,
-                    seed=seed,
-                    horizon=horizon,
+                run_once(
+                    partial(self._ready, schedule, way),
+                    schedule,
+                    Scene(backend=backend, horizon=horizon, listening="log", way=way, others=True),
                 )
                 for backend in backends
                 for way in ways
             )
         )
 
-    async def _run(
-        self,
-        scripts: Sequence[Script],
-        backend: Backend,
-        way: Way,
-        cancel_at: float | None,
-        cancel: Delivery,
-    ) -> Run:
-        log = Log()
-        guarded = self._guarded(log, scripts, way)
-        caller = Caller(guarded, log)
-        began = now()
-        result = await caller.call(cancel_at, cancel)
-        return Run(
-            backend=backend,
-            way=way,
-            calls=tuple(log.calls),
-            events=tuple(log.events),
-            result=result,
-            elapsed=now() - began,
-            leftovers=(*leftovers(), *caller.unbalanced),
-            cancelled_at=cancel_at if caller.cancelled_order else None,
-            cancelled_order=caller.cancelled_order,
-        )
-
-    def _guarded(
-        self, log: Log, scripts: Sequence[Script], way: Way
-    ) -> Callable[[], Awaitable[Any]]:
+    def _ready(self, schedule: FailureSchedule, way: Way, log: Log) -> Ready:
         target, *others = [
-            log.scripted(one, "target" if number == 0 else f"other_{number}")
-            for number, one in enumerate(scripts)
+            log.scripted(
+                schedule.of(index), "target" if index == 0 else f"other_{index}", index=index
+            )
+            for index in range(len(schedule.fallbacks) + 1)
         ]
         policies = [_made(policy, others) for policy in self._policies]
         if way == "stack":
-            return stack(*policies, listeners=[log])(target)
+            guarded = stack(*policies)(target)
+            return Ready(guarded, anatomy_of(guarded))
         for policy in reversed(policies):
             target = policy(target)
-        return stack(listeners=[log])(target)
+        # Without a policy it is guarded all the same: there is a call to be told of.
+        guarded = target if policies else stack()(target)
+        return Ready(guarded, anatomy_of(guarded))
+
+
+def _joined(schedules: Sequence[FailureSchedule], seed: int) -> FailureSchedule:
+    first, *others = schedules
+    return replace(first, fallbacks=tuple(others), jitter_seed=seed or first.jitter_seed)
 
 
 def _made(policy: Pipeline | Callable[..., Pipeline], others: Sequence[Any]) -> Pipeline:

@@ -296,7 +296,7 @@ class TestConnections:
 
 
 class TestAddresses:
-    @pytest.mark.parametrize("path", ["", "/api", "/v1", "/api/v1/chat/completions"])
+    @pytest.mark.parametrize("path", ["", "/api", "/v2", "/api/v1/chat/completions"])
     async def test_a_wrong_address_says_so(self, path):
         """A base URL that leads elsewhere is told apart from a model that is not there."""
         async with Emulator() as emulator:

@@ -27,11 +27,11 @@ from resilient_openrouter.emulator.scripts import played
 DEMO = """\
 resilient demo: everything happens on 127.0.0.1, no key needed
 
-1 of 4  One model, no protection: its rate limit is your error 500
+1 of 5  One model, no protection: its rate limit is your error 500
   ✗ 429 after 0.00 s: the model's providers are at their limit; asks for 26 s
   the 3 lines behind this scene: resilient demo --code 1
 
-2 of 4  Two models, then a plain async function
+2 of 5  Two models, then a plain async function
   you    Why is the sky blue?
   local  Because air scatters blue light more than red.
 
@@ -45,7 +45,7 @@ resilient demo: everything happens on 127.0.0.1, no key needed
   answered by local, 2 failed before it; waited 0 s; cost $0 and 1 unknown
   the 10 lines behind this scene: resilient demo --code 2
 
-3 of 4  Three models on a dead key: one call, not three
+3 of 5  Three models on a dead key: one call, not three
   you                  Why is the sky blue?
   gpt-4o, another key  Because air scatters blue light more than red.
 
@@ -62,7 +62,19 @@ resilient demo: everything happens on 127.0.0.1, no key needed
   the server saw 2 requests, 1 of them refused
   the 8 lines behind this scene: resilient demo --code 3
 
-4 of 4  Everything is down
+4 of 5  A stream that breaks off before its first word: one voice is heard
+  you  Why is the sky blue?
+       Because air scatters blue light more than red.
+
+  ask                            # 0.00 s  fallback
+  1 openai/gpt-4o                # 0.00 s  502
+      the provider failed: next
+  2 anthropic/claude-sonnet-4.5  # 0.00 s  answered
+
+  answered by anthropic/claude-sonnet-4.5, 1 failed before it; waited 0 s; cost $0.0000251
+  the 6 lines behind this scene: resilient demo --code 4
+
+5 of 5  Everything is down
   you       Why is the sky blue?
   degraded  No answer right now. Your question is kept.
 
@@ -77,7 +89,7 @@ resilient demo: everything happens on 127.0.0.1, no key needed
       the provider failed: nobody is left
 
   nobody answered in 4 attempts: the last resort stands in; waited 0.00 s; cost $0 and 3 unknown
-  the 7 lines behind this scene: resilient demo --code 4
+  the 7 lines behind this scene: resilient demo --code 5
 """
 
 
@@ -92,7 +104,7 @@ def _plain_surroundings(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Leave out the scene that has to wait for a stall."""
-    scenes = (SCENES[0], SCENES[2], SCENES[3])
+    scenes = (SCENES[0], SCENES[2], SCENES[4])
     monkeypatch.setattr(_demo, "SCENES", scenes)
     return scenes
 
@@ -120,7 +132,7 @@ def colourless(text):
 
 
 class TestDemo:
-    def test_it_tells_four_stories(self, capsys):
+    def test_it_tells_five_stories(self, capsys):
         """Without a terminal the demonstration is plain text, and this is all of it."""
         assert _demo.main([]) == 0
         out, err = capsys.readouterr()
@@ -193,10 +205,10 @@ class TestDemo:
         assert len(out.splitlines()) <= 12
         assert "noqa" not in out
 
-    def test_there_is_no_fifth_scene(self, capsys):
+    def test_there_is_no_sixth_scene(self, capsys):
         """A scene that does not exist is a usage error."""
         with pytest.raises(SystemExit) as caught:
-            _demo.main(["--code", "5"])
+            _demo.main(["--code", "6"])
         assert caught.value.code == 2
         assert "--code" in capsys.readouterr().err
 
@@ -443,7 +455,59 @@ class TestAsk:
         assert self.ask("--model", "a/slow", "--base-url", server.url) == 0
         shown = colourless(terminal.getvalue())
         assert "1 a/slow" in shown
-        assert "At last." in shown
+        assert "At last.\n\nanswered by a/slow" in shown
+
+    @pytest.mark.parametrize(("options", "stream"), [([], True), (["--no-stream"], None)])
+    def test_the_answer_is_asked_for_as_a_stream(self, server, capsys, options, stream):
+        """The request is for a stream, unless it is turned off, and the text is the same."""
+        assert self.ask("--model", "a/b", *options, "--base-url", server.url) == 0
+        assert capsys.readouterr().out.startswith("Hola\n\nanswered by a/b (a/b-20260317, A)")
+        assert server.journal[0].body.get("stream") == stream
+
+    def test_words_are_shown_as_they_come(self, server, monkeypatch):
+        """On a terminal each word is written when it comes, and nothing is written twice."""
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        server.script("a/b", ["ok?text=one two three&gap=0.02"])
+        written = []
+        monkeypatch.setattr(terminal, "write", lambda text: written.append(text) or len(text))
+        assert self.ask("--model", "a/b", "--base-url", server.url) == 0
+        assert [text for text in written if text in {"one ", "two ", "three"}] == [
+            "one ", "two ", "three",
+        ]  # fmt: skip
+        assert "".join(written).count("three") == 1
+
+    def test_a_model_that_breaks_off_is_told_on_a_terminal(self, server, monkeypatch):
+        """What was shown is void, and the next model begins below a line that says so."""
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        server.script("a/first", ["s_err_mid"])
+        models = ["--model", "a/first", "--model", "b/second"]
+        assert self.ask(*models, "--base-url", server.url) == 0
+        shown = colourless(terminal.getvalue()).replace("\r", "")
+        assert "ho\n(a/first broke off; b/second begins anew)\nHola\n\nanswered by b/s" in shown
+
+    def test_a_pipe_never_holds_half_an_answer(self, server, capsys):
+        """Where an answer is written to a file it is one model's, and whole."""
+        server.script("a/first", ["s_err_mid"])
+        models = ["--model", "a/first", "--model", "b/second"]
+        assert self.ask(*models, "--base-url", server.url) == 0
+        assert capsys.readouterr().out.startswith("Hola\n\nanswered by b/second")
+        assert self.ask("--model", "a/first", "--base-url", server.url) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("resilient ask: nobody answered: [502] UpstreamError")
+
+    def test_an_answer_that_breaks_off_for_good_is_told(self, server, monkeypatch, capsys):
+        """On a terminal the half of an answer stands there, and the line says that it is one."""
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        server.script("a/b", ["s_err_mid"])
+        assert self.ask("--model", "a/b", "--base-url", server.url) == 1
+        assert colourless(terminal.getvalue()).endswith("ho\n")
+        assert capsys.readouterr().err.startswith(
+            "resilient ask: the answer broke off: [502] UpstreamError: the provider failed"
+        )
 
 
 class TestPage:

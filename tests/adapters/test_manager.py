@@ -35,7 +35,7 @@ from resilient_openrouter import (
     TooManyRequests,
     reply,
 )
-from resilient_openrouter.client import ATTEMPTS, TIMEOUT
+from resilient_openrouter._plan import ANSWER, ATTEMPTS
 from resilient_openrouter.emulator import Emulator
 
 GPT, CLAUDE, LLAMA = "openai/gpt-4o", "anthropic/claude-sonnet-4.5", "meta/llama:free"
@@ -280,7 +280,7 @@ class TestRetries:
         """A model is asked twice at most, for 120 s each, unless it is told otherwise."""
         openrouter = OpenRouter(KEY)
         plain = openrouter.target(GPT).bound
-        assert (ATTEMPTS, TIMEOUT) == (2, 120)
+        assert (ATTEMPTS, ANSWER.total) == (2, 120)
         assert plain.calls == 2
         assert plain.seconds >= 240
         assert openrouter.target(GPT, timeout=None, attempts=None).bound.calls == 1

@@ -416,7 +416,7 @@ async def test_a_stream_is_bounded():
 async def test_the_ledger_knows_what_a_stream_cost():
     """Each stream is one record: known when it ended, unknown where it was left."""
     async with Emulator() as emulator, router(emulator) as openrouter:
-        with ledger() as records:
+        with ledger([]) as records:
             await read(openrouter.stream("emu/ok", MESSAGES))
             await read(openrouter.stream("emu/s_err_mid", MESSAGES))
             async with aclosing(openrouter.stream("emu/disconnect_probe", MESSAGES)) as stream:

@@ -22,7 +22,7 @@ from resilient_openrouter import (
 )
 from resilient_openrouter._head import Head
 from resilient_openrouter._transcript import Transcript
-from resilient_openrouter.emulator.rendering import chunks_of
+from resilient_openrouter.emulator._rendering import chunks_of
 from resilient_openrouter.emulator.scenarios import PARAMETERS
 from resilient_openrouter.emulator.scenarios.streams import STREAMS
 from resilient_openrouter.sse import Decoder

@@ -379,3 +379,39 @@ class TestBreakers:
         four = Target("four", asks, policies=keyed, scopes=eu)
         five = Target("five", asks, policies=keyed, scopes={"host": "us.example.org"})
         FallbackManager([one, two, three, four, five])
+
+
+OF_ITEMS_WRONG = {
+    "first item": (timeout(5), timeout(first_item=8), NEVER.format("8", "5")),
+    "between items": (timeout(5), timeout(between_items=5), NEVER.format("5", "5")),
+    "total": (timeout(5), timeout(8, first_item=2), NEVER.format("8", "5")),
+}
+OF_ITEMS_RIGHT = {
+    "shorter": (timeout(5), timeout(first_item=4, between_items=4)),
+    "without a total": (timeout(first_item=5), timeout(60)),
+    "two of items": (timeout(between_items=2), timeout(between_items=3)),
+    "a window of twice the first item": (
+        circuit_breaker("items", trip=time_window(10)),
+        timeout(first_item=5, between_items=1),
+    ),
+    "a window and a stream without end": (
+        circuit_breaker("items", trip=time_window(10)),
+        timeout(between_items=9),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", OF_ITEMS_WRONG)
+def test_limits_of_items_that_never_expire_are_told(pair, heard):
+    """A limit of items that is no shorter than one around it warns as any other."""
+    outer, inner, message = OF_ITEMS_WRONG[pair]
+    stack(outer, inner)
+    assert texts(heard) == [f"stack: {message}"]
+
+
+@pytest.mark.usefixtures("_no_warning")
+@pytest.mark.parametrize("pair", OF_ITEMS_RIGHT)
+def test_limits_of_items_that_can_expire_are_fine(pair):
+    """A limit that was not given is not compared with anything."""
+    outer, inner = OF_ITEMS_RIGHT[pair]
+    stack(outer, inner)

@@ -193,6 +193,13 @@ def test_C21_a_window_that_does_not_divide_well_is_not_rounded():
     assert [machine.held(at).calls for at in (0.102, 0.104)] == [1, 0]
 
 
+def test_C21_a_bucket_is_not_missed_by_a_rounding():
+    """`1.0 // 0.1` is 9, and yet a call at 1.0 is held for all of its window of 1 s."""
+    machine = Machine(time_window(1))
+    machine.call("S", 1.0)
+    assert [machine.held(at).calls for at in (1.85, 1.9, 1.99, 2.0)] == [1, 1, 1, 0]
+
+
 @pytest.mark.parametrize("window", [0.103, 1, 5, 7.3, 10, 30, 60])
 def test_C21_a_call_is_held_for_nine_tenths_of_the_window_and_never_longer(window):
     """Wherever in its tenth a call ends, it is there for 9/10 of the window, then gone."""

@@ -1,7 +1,7 @@
 """Defects of released libraries, each of which must not come back here.
 
-A test is named after the defect. The ones about circuit breakers, hedges,
-limiters and streams arrive with those policies.
+A test is named after the defect. The ones about hedges and limiters arrive
+with those policies.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {
     "_guard", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
 }  # fmt: skip
+OBSERVED = {"_runtime.budgets", "_runtime.clock", "_runtime.world"}
 USERS = {
     "_stack", "_decorators", "_middleware", "_permit", "_breaker", "_standard", "_target",
     "_manager",
@@ -58,15 +59,7 @@ BELOW = {
     "_target": PIPELINE | {"_stack", "_decorators"},
     "_manager": PIPELINE | {"_stack", "_target", "_items"},
     "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
-    "telemetry": {
-        "_core",
-        "_runtime.budgets",
-        "_runtime.listeners",
-        "_runtime.world",
-        "errors",
-        "events",
-    }
-    | PUBLIC,
+    "telemetry": {"_core", *OBSERVED, "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
     "_cli": {""},
     "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},

@@ -29,69 +29,12 @@ from resilient.testing import (
     virtual_time,
 )
 from resilient.testing._rules import broken_rules
-from resilient.testing._script import Script, script
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
 class Busy(Exception):
     """An error of a test's own, unknown to every table."""
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", Script()),
-        (".", Script((Ok(),))),
-        ("x.", Script((Fail(ConnectionError), Ok()))),
-        ("x2 x10 .", Script((Fail(ConnectionError, 2), Fail(ConnectionError, 10), Ok()))),
-        ("~ !5", Script((Hang(), Stubborn(5)))),
-        ("x*", Script((), Fail(ConnectionError))),
-        ("x.1 x3 *", Script((Fail(ConnectionError), Ok(after=1)), Fail(ConnectionError, 3))),
-        ("~*", Script((), Hang())),
-        # A point is an answer, never a decimal.
-        ("x1.5.5", Script((Fail(ConnectionError, 1), Ok(after=5), Ok(after=5)))),
-    ],
-)
-def test_text_is_one_symbol_a_call(text, expected):
-    """A script's text is one symbol a call, seconds after it, and `*` for ever at the end."""
-    assert script(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("xy", "cannot be read at 'y'"),
-        ("2x", "cannot be read at '2x'"),
-        ("x*.", r"cannot be read at '\*\.'"),
-        ("*", "has nothing that `\\*` could repeat"),
-        ("~3", "gives a number to `~`, which never ends"),
-    ],
-)
-def test_text_that_is_no_script_is_refused(text, complaint):
-    """What cannot be read is a `ValueError` that shows the text and the alphabet."""
-    with pytest.raises(ValueError, match=complaint) as caught:
-        script(text)
-    assert str(caught.value).startswith(f"the script {text!r} ")
-    assert "write x (fail), ~ (hang), . (ok) or ! (stubborn)" in str(caught.value)
-
-
-def test_steps_make_a_script_as_well():
-    """A list of steps is a script, and every call after the last one answers at once."""
-    made = script([Fail(Busy, after=1), Hang()])
-    assert [made.step(number) for number in (1, 2, 3, 10**6)] == [
-        Fail(Busy, after=1),
-        Hang(),
-        Ok(),
-        Ok(),
-    ]
-    assert script(made) is made
-
-
-def test_what_is_no_step_is_refused():
-    """A script of something else is a `TypeError`."""
-    with pytest.raises(TypeError, match=r"steps such as Ok\(\) or Fail\(OSError\), not 'x'"):
-        script(["x"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from typing import ClassVar
 
 import anyio
 import anyio.lowlevel
@@ -286,44 +287,95 @@ def annotated(source):
     return source
 
 
-def test_nothing_is_kept_by_a_cycle(run, read, sources):
-    """A stream, its source and its error are gone without the garbage collector."""
-    fates = {
-        "ended": [1, 2],
-        "cut": [1, ConnectionError],
-        "failed": [ConnectionError],
-        "late": [1, 99.0],
-        "closed": [1, 2, 3],
+class Noted(ConnectionError):
+    """An error that is known for as long as it lives."""
+
+    made: ClassVar[list[weakref.ref]] = []
+
+    def __init__(self) -> None:
+        self.made.append(weakref.ref(self))
+
+
+FATES = {
+    "ended": [1, 2],
+    "cut": [1, Noted],
+    "failed": [Noted],
+    "late": [1, 99.0],
+    "closed": [1, 2, 3],
+    "thrown in": [1, 2, 3],
+}
+
+
+async def failing():
+    raise Noted
+    yield
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("policy", [*POLICIES, "chain", "last"])
+def test_nothing_is_kept_by_a_cycle(run, sources, policy, fate):
+    """A stream, its source and its errors are gone without the garbage collector."""
+    chains = {
+        "chain": lambda: fallback(to=[failing, failing], midstream="restart"),
+        "last": lambda: fallback(to=[failing], midstream="restart", raises="last"),
     }
-    policies = [make() for make in POLICIES.values()]
+    guarded = (POLICIES | chains)[policy]()(sources.source(FATES[fate]))
     gone = []
 
-    async def one(policy, fate):
-        stream = policy(sources.source(fates[fate]))()
+    async def one():
+        stream = guarded()
         gone.append(weakref.ref(stream))
         if fate == "closed":
             await anext(stream)
             await stream.aclose()
+        elif fate == "thrown in":
+            await anext(stream)
+            with suppress(Noted):
+                await stream.athrow(Noted())
         else:
             with suppress(Exception):
                 async for _ in stream:
                     pass
 
     async def main():
+        Noted.made.clear()
         gc.collect()
         gc.disable()
         try:
-            for policy in policies:
-                for fate in fates:
-                    await one(policy, fate)
-                    await anyio.sleep(60)
-            assert [ref() for ref in gone if ref() is not None] == []
-            gc.collect()
-            assert gc.garbage == []
+            await one()
+            await anyio.sleep(60)
+            return [ref() for ref in gone + Noted.made if ref() is not None]
         finally:
             gc.enable()
 
-    run(main)
+    assert run(main) == []
+
+
+def test_an_open_stream_is_no_cycle_with_the_task_that_has_failed(guarded, heard, sources):
+    """A task that ends with an error and leaves a stream open is gone, and the stream is closed."""
+
+    async def consume():
+        stream = guarded()
+        await anext(stream)
+        raise KeyError(stream)
+
+    async def main():
+        gc.collect()
+        gc.disable()
+        try:
+            task = asyncio.ensure_future(consume())
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), KeyError)
+            gone = weakref.ref(task)
+            del task
+            await anyio.sleep(1)
+            return gone()
+        finally:
+            gc.enable()
+
+    assert virtual_time(main) is None
+    assert sources.ends == ["GeneratorExit"]
+    assert ends(heard) == LEFT
 
 
 def test_two_loops_one_after_the_other(run, sources):

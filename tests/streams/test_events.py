@@ -128,6 +128,13 @@ def test_the_last_bad_stream_is_given(told, heard, sources):
     assert sources.ends == ["GeneratorExit", "ended"]
 
 
+def test_a_stream_without_items_has_nothing_to_judge(told, heard):
+    """`on_result` is not asked about an empty stream."""
+    policy = retry(attempts=2, backoff=[1], on_result=lambda item: True)
+    assert told([], policy=policy) == [*CALL, *END]
+    assert the_call(heard).outcome == "success"
+
+
 def test_a_degraded_stream(told, heard):
     """The last resort is the one item of its stream, which no attempt gave."""
     names = told([ConnectionError], policy=fallback(degrade=value("sorry")))
@@ -268,6 +275,28 @@ def test_what_a_listener_makes_current_is_so_for_the_source_alone(run, sources, 
     item = ["enter 2", "works", "leave 2", "consumed"]
     first = ["enter 1", "works", "leave 1"]
     assert hooked.story == [*first, *item, *item, "enter 2", "caught", "leave 2", "closes"]
+
+
+def test_a_hook_is_for_the_attempt_that_set_it(run, sources, read):
+    """What a listener sets for the items of an attempt is gone when the next one starts."""
+    hooked = Hooked()
+
+    class Once(Hooked):
+        def on_event(self, event, call):
+            if not isinstance(event, AttemptStarted) or event.number == 1:
+                hooked.on_event(event, call)
+
+    other = sources.source([2, 3])
+    guarded = stack(fallback(to=[other], midstream="restart"), listeners=[Once()])(
+        sources.source([1, ConnectionError])
+    )
+
+    async def main():
+        return await read(guarded())
+
+    items, error = run(main)
+    assert (len(items), error) == (4, None)
+    assert hooked.story == ["enter 1", "leave 1", "enter 1", "leave 1"]
 
 
 def test_the_call_is_current_for_the_source_alone(run):

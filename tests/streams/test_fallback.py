@@ -222,6 +222,26 @@ def test_a_bad_first_item_falls_back(run, sources, chain, read):
     assert sources.ends == ["GeneratorExit", "ended"]
 
 
+def test_a_predicate_that_fails_in_a_restart(run, sources, read):
+    """Where `on_result` fails with its own error, the stream that it saw is closed."""
+
+    def broken(item):
+        if item == 2:
+            raise KeyError
+        return False
+
+    guarded = fallback(to=[sources.source([2, 3])], midstream="restart", on_result=broken)(
+        sources.source([1, ConnectionError])
+    )
+
+    async def main():
+        return await read(guarded())
+
+    items, error = run(main)
+    assert (items, type(error)) == ([1], KeyError)
+    assert sources.ends == ["ConnectionError", "GeneratorExit"]
+
+
 def test_bad_first_items_everywhere(run, chain, read):
     """An `Unacceptable` has the first item of its target, not the stream."""
     manager = chain([["bad"]], [["worse"]], on_result=lambda item: True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -222,6 +222,30 @@ def test_remaining_inside_is_the_nearest_limit(run):
 
     run(main)
     assert told == [5, 4, 2, 1]
+
+
+def test_what_is_thrown_in_arrives_when_the_time_is_over(run):
+    """An error of the consumer is not replaced by the limit that it has missed."""
+    caught = []
+
+    @asynccontextmanager
+    @timeout(5)
+    async def session():
+        try:
+            yield "session"
+        except KeyError as error:
+            caught.append(error)
+            await anyio.sleep(1)
+            raise
+
+    async def main():
+        async with session():
+            await anyio.sleep(6)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        run(main)
+    assert len(caught) == 1
 
 
 def test_remaining_inside_respects_a_total_that_is_near(run):

@@ -14,6 +14,8 @@ from opentelemetry.trace import StatusCode
 
 from resilient import (
     AllTargetsFailed,
+    CircuitIsolated,
+    CircuitOpen,
     Fault,
     Rejected,
     Skipped,
@@ -76,6 +78,10 @@ def failed(*errors, **options):
 OURS = {
     '`TimedOut`, limit `"attempt"`': TimedOut(8, "attempt"),
     '`TimedOut`, limit `"total"`': TimedOut(8, "total"),
+    '`TimedOut`, limit `"first_item"`': TimedOut(8, "first_item"),
+    '`TimedOut`, limit `"between_items"`': TimedOut(8, "between_items"),
+    "`CircuitOpen`": CircuitOpen("db", retry_after=4),
+    "`CircuitIsolated`": CircuitIsolated("db"),
     "`AllTargetsFailed`": AllTargetsFailed("ask: 1 target failed", [ValueError()]),
     "`Unacceptable`, or a value that `on_result` judged a failure": Unacceptable("sentinel"),
     "`Skipped`": Skipped("small", "disabled"),
@@ -176,6 +182,8 @@ def test_other_pipelines_have_their_own_count():
         (Rejected("sentinel", policy="mine"), None),
         (TimedOut(8, "attempt"), "timed out after 8 s (limit of one attempt)"),
         (Skipped("small", "disabled"), "small was not asked: it is switched off"),
+        (CircuitOpen("db", retry_after=4), 'circuit "db" is open; next try in 4 s'),
+        (CircuitIsolated("db"), 'circuit "db" is isolated'),
     ],
 )
 def test_only_our_own_messages_are_shown(error, text):

@@ -275,6 +275,22 @@ EVENTS = {
     names.FELL_BACK: [events.FellBack(1, "large", "small", ERROR)],
     names.BUG_SERVED: [events.BugServed(1, "large", "TypeError", "app.py", 7, 1)],
     names.DEGRADED_ANSWER: [events.Degraded(1)],
+    names.CUT: [events.StreamCut(1, 2, 1, ERROR), events.StreamCut(1, 2, 7, None)],
+    names.BREAKER_OPENED: [
+        events.BreakerChanged(1, "db", "closed", "open", "tripped", 30, "OSError"),
+        events.BreakerChanged(
+            1, "db", "half_open", "open", "relapsed", 60, "OSError", enforced=False
+        ),
+    ],
+    names.BREAKER_HALF_OPENED: [events.BreakerChanged(1, "db", "open", "half_open", "due")],
+    names.BREAKER_CLOSED: [
+        events.BreakerChanged(1, "db", "half_open", "closed", "recovered"),
+        events.BreakerChanged(1, "db", "isolated", "closed", "released"),
+        events.BreakerChanged(1, "db", "disabled", "closed", "enabled"),
+        events.BreakerChanged(1, "db", "open", "closed", "reset"),
+    ],
+    names.BREAKER_ISOLATED: [events.BreakerChanged(1, "db", "closed", "isolated", "isolated")],
+    names.BREAKER_DISABLED: [events.BreakerChanged(1, "db", "closed", "disabled", "disabled")],
     names.REJECTED: [
         events.CallEnded(1, "rejected", 0, 0.0, Rejected("no", policy="bulkhead", retry_after=2))
     ],

@@ -387,7 +387,12 @@ def test_states_are_a_census(spans, monkeypatch):
     monkeypatch.setattr(
         _observed,
         "census",
-        lambda: [("db", "open", 2), ("db", "closed", 1), ("db", "open", 1), ("mail", "closed", 1)],
+        lambda _: [
+            ("db", "open", 2),
+            ("db", "closed", 1),
+            ("db", "open", 1),
+            ("mail", "closed", 1),
+        ],
     )
     found = observed(spans, names.STATES)
     assert found["db", "open"] == 3
@@ -402,7 +407,7 @@ def test_states_are_a_census(spans, monkeypatch):
 def test_a_snapshot_that_fails_is_logged_once(spans, monkeypatch, lines):
     """A reader gets all other metrics when one snapshot fails, and the log says so once."""
 
-    def census():
+    def census(_):
         raise RuntimeError("sentinel")
 
     monkeypatch.setattr(_observed, "census", census)
@@ -450,7 +455,7 @@ TYPES = {"str": str, "bool": bool, "int": int}
 
 def test_every_point_is_declared(spans, monkeypatch):
     """T7: each metric is in the table with its unit, each attribute with its type and value."""
-    monkeypatch.setattr(_observed, "census", lambda: [("db", "open", 2)])
+    monkeypatch.setattr(_observed, "census", lambda _: [("db", "open", 2)])
     refused = Rejected("no", policy="bulkhead")
     in_a_call(
         events.CallRejected(0, "bulkhead", None, refused, name="db"),

@@ -8,12 +8,12 @@ too; what each answer of the server means stands in the table of
 
 from __future__ import annotations
 
-from resilient_openrouter import clocks as clocks
 from resilient_openrouter import errors as _errors
-from resilient_openrouter.client import ModelManager as ModelManager
 from resilient_openrouter.client import OpenRouter as OpenRouter
 from resilient_openrouter.clocks import Clocks as Clocks
+from resilient_openrouter.collecting import collect as collect
 from resilient_openrouter.errors import *  # noqa: F403 - one list of errors is enough
+from resilient_openrouter.managers import ModelManager as ModelManager
 from resilient_openrouter.results import Chunk as Chunk
 from resilient_openrouter.results import ModelCall as ModelCall
 from resilient_openrouter.results import OpenRouterOutcome as OpenRouterOutcome
@@ -25,7 +25,7 @@ from resilient_openrouter.results import reply as reply
 _OWN = (
     "Chunk",
     "Clocks",
-    "clocks",
+    "collect",
     "ModelCall",
     "ModelManager",
     "OpenRouter",

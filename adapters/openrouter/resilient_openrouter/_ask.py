@@ -1,8 +1,10 @@
 """`resilient ask`: one question to a chain of real models.
 
-The answer goes to standard output, how it came about below it. What keeps it
-from coming is one line on standard error; where that cannot tell everything,
-the attempts and the models that were not asked stand below it.
+The answer goes to standard output, how it came about below it. A terminal
+shows it as it comes; a file or a pipe gets it when it is whole, because what
+is written there cannot be taken back when a model breaks off. What keeps an
+answer from coming is one line on standard error; where that cannot tell
+everything, the attempts and the models that were not asked stand below it.
 """
 
 from __future__ import annotations
@@ -11,26 +13,29 @@ import argparse
 import os
 import re
 import sys
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import anyio
 
-from resilient import AllTargetsFailed, ResilientError, Skipped
+from resilient import AllTargetsFailed, ResilientError, Restarted, Skipped
 from resilient_openrouter._key import VARIABLE
 from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._trail import Trail
 from resilient_openrouter._waterfall import bars_of, cost_of, seconds
 from resilient_openrouter.client import OpenRouter, is_loopback
+from resilient_openrouter.collecting import collect
 from resilient_openrouter.errors import MissingKey, OpenRouterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from resilient_openrouter._waterfall import Line
-    from resilient_openrouter.results import OpenRouterOutcome, Reply
+    from resilient_openrouter.managers import ModelItems
+    from resilient_openrouter.results import Chunk, OpenRouterOutcome, Reply
 
 __all__ = ("main",)
 
@@ -49,12 +54,17 @@ def main(argv: list[str]) -> int:
     except MissingKey as error:
         return _refused(str(error).replace(" or pass api_key=", ""), status=2)
     except (OpenRouterError, ResilientError) as error:
-        status = _refused(f"nobody answered: {_told(error, options.models)}", status=1)
+        screen.end_line()
+        broke = isinstance(error, OpenRouterError) and error.committed and screen.is_terminal
+        what = "the answer broke off" if broke else "nobody answered"
+        status = _refused(f"{what}: {_told(error, options.models)}", status=1)
         for line in _course(error, trail):
             print(_spelt(line), file=sys.stderr)
         return status
     except (TypeError, ValueError) as error:
         return _refused(str(error), status=2)
+    if options.no_stream or not screen.is_terminal:
+        screen.write([(outcome.value.content, "plain")])
     screen.write(_story(outcome))
     return 0
 
@@ -91,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "--attempts", type=int, default=2, metavar="N", help="on each model (default: 2)"
     )
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="for everything")
+    parser.add_argument(
+        "--no-stream",
+        action="store_true",
+        help="ask for the answer in one piece; one that is given up then goes on and is billed",
+    )
     return parser
 
 
@@ -118,11 +133,42 @@ async def _ask(
             timeout=options.timeout,
             attempts=options.attempts,
             deadline=options.deadline,
+            midstream="restart",
             name="ask",
             listeners=[trail],
         )
-        async with screen.live():
-            return await chat.run([{"role": "user", "content": options.question}])
+        question = [{"role": "user", "content": options.question}]
+        if options.no_stream:
+            async with screen.live():
+                return await chat.run(question)
+        async with chat.stream(question) as items:
+            reply = await _heard(screen, items)
+        outcome: OpenRouterOutcome[Any] = items.outcome
+        return replace(outcome, value=reply)
+
+
+async def _heard(screen: Screen, items: ModelItems[Chunk | Restarted]) -> Reply:
+    """Read a stream to its end; show it as it comes where it is looked at."""
+    if not screen.is_terminal:
+        return await collect(items)
+    async with screen.live():  # until the first word
+        first = await anext(items)
+    return await collect(_shown(screen, first, items))
+
+
+async def _shown(
+    screen: Screen, first: Chunk | Restarted, items: ModelItems[Chunk | Restarted]
+) -> AsyncGenerator[Chunk | Restarted]:
+    """Show the items of a stream as they pass."""
+    item: Chunk | Restarted | None = first
+    while item is not None:
+        if isinstance(item, Restarted):
+            screen.write([(f"({item.from_target} broke off; {item.to_target} begins anew)", "dim")])
+        else:
+            screen.say(item.content)
+        yield item
+        item = await anext(items, None)
+    screen.end_line()
 
 
 def _key_for(url: str) -> str | None:
@@ -134,7 +180,6 @@ def _key_for(url: str) -> str | None:
 
 def _story(outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:
     reply = outcome.value
-    yield reply.content, "plain"
     yield "", "plain"
     served = ", ".join(part for part in (reply.model_served, reply.provider) if part)
     by = f"answered by {outcome.target}" + (f" ({served})" if served else "")

@@ -1,4 +1,4 @@
-"""`resilient demo`: four scenes in which services misbehave and the answer still comes.
+"""`resilient demo`: five scenes in which services misbehave and the answer still comes.
 
 Everything happens on this machine: the server is the emulator, over a real
 socket, and the code of each scene is what a user would write.
@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("main",)
 
 _PAUSE: Final = 3
+_INDENT: Final = 5
 _KEYS: Final = ("sk-or-v1-demo-first", "sk-or-v1-demo-spare")
 
 
@@ -90,11 +91,18 @@ async def _play(screen: Screen, scene: Scene) -> None:
         ]
         began = time.monotonic()
         try:
-            async with screen.live():
+            if scene.prints:
+                screen.say(f"  {'you':<{_INDENT}}{QUESTION}\n  {'':<{_INDENT}}")
                 found = await scene.code(*clients)
+                screen.say("\n")
+            else:
+                async with screen.live():
+                    found = await scene.code(*clients)
         except OpenRouterError as error:
             screen.write(_failure(screen, error, time.monotonic() - began))
         else:
+            if not scene.prints:
+                screen.write(_said(found))
             screen.write(_story(screen, found))
             requests = len(emulator.journal)
             if scene.dead_key:
@@ -107,11 +115,14 @@ def _failure(screen: Screen, error: OpenRouterError, took: float) -> Iterator[Li
     yield f"  {screen.cross} {name} after {seconds(took)}: {error.says}{asks}", "bad"
 
 
-def _story(screen: Screen, outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:
+def _said(outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:
     who = "degraded" if outcome.degraded else str(outcome.target)
     width = max(len(who), len("you"))
     yield f"  {'you':<{width}}  {QUESTION}", "plain"
     yield f"  {who:<{width}}  {outcome.value.content}", "good"
+
+
+def _story(screen: Screen, outcome: OpenRouterOutcome[Any]) -> Iterator[Line]:
     yield "", "plain"
     bars = [total_bar("ask", outcome), *bars_of(outcome)]
     yield from drawn(bars, outcome.elapsed, block=screen.block)

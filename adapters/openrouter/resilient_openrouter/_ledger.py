@@ -73,9 +73,8 @@ _ledger: ContextVar[list[Record] | None] = ContextVar("openrouter_ledger", defau
 
 
 @contextmanager
-def ledger() -> Generator[list[Record]]:
+def ledger(records: list[Record]) -> Generator[list[Record]]:
     """Collect the records of all calls made inside, child tasks included."""
-    records: list[Record] = []
     token = _ledger.set(records)
     try:
         yield records

@@ -22,6 +22,7 @@ from resilient_openrouter._answer import Answer
 from resilient_openrouter._head import Head
 from resilient_openrouter._transcript import Transcript
 from resilient_openrouter._watch import GRACE, Watch
+from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import (
     ConnectionLost,
     MalformedResponse,
@@ -29,7 +30,6 @@ from resilient_openrouter.errors import (
     StreamStalled,
 )
 from resilient_openrouter.evidence import is_success
-from resilient_openrouter.results import Chunk
 from resilient_openrouter.sse import Decoder, TooLarge
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from resilient_openrouter._exchange import Exchange
     from resilient_openrouter._ledger import Record
     from resilient_openrouter.clocks import Clocks
-    from resilient_openrouter.results import Reply
+    from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
 __all__ = ("Reading",)
@@ -85,6 +85,7 @@ class Reading:
         self._head: Head | None = None
         self._transcript: Transcript | None = None
         self._overflow: str | None = None
+        self._is_silent = True  # no event so far, at most keep-alives
         self._is_ending = False
         self._is_over = False
 
@@ -209,15 +210,7 @@ class Reading:
                 return self._taken(first)
         reply = await self._plain(head, first)
         self._is_ending = self._is_over = True
-        return [
-            Chunk(
-                content=reply.content,
-                reasoning=reply.reasoning or "",
-                tool_calls=reply.tool_calls,
-                reply=reply,
-                raw=reply.raw,
-            )
-        ]
+        return [as_chunk(reply)]
 
     async def _piece(self) -> bytes:
         """Return the next bytes; a connection that breaks may be the end of them, or an error."""
@@ -238,11 +231,14 @@ class Reading:
         chunks: list[Chunk] = []
         try:
             for event in self._decoder.feed(data):
+                self._is_silent = False
                 chunks += script.take(event)
                 if script.is_done:
                     break
         except TooLarge as error:
             self._overflow = str(error)
+        if self._is_silent:
+            self._record.padded(len(data))
         self._heard(spoken=bool(chunks))
         if script.is_complete:
             self._watch.closing(_now(), _AFTER_FINISH)

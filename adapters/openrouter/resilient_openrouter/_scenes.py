@@ -62,12 +62,21 @@ async def everything_down(openrouter: OpenRouter) -> OpenRouterOutcome[Reply]:
     return await chat.run([{"role": "user", "content": "Why is the sky blue?"}])
 
 
+async def a_stream_that_breaks_off(openrouter: OpenRouter) -> OpenRouterOutcome[None]:
+    chat = openrouter.manager("openai/gpt-4o", "anthropic/claude-sonnet-4.5", attempts=1)
+    async with chat.stream([{"role": "user", "content": "Why is the sky blue?"}]) as chunks:
+        async for chunk in chunks:
+            print(chunk.content, end="", flush=True)
+    return chunks.outcome
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """One scene: its title, its code, and how the models behave in it.
 
     `clients` is how many keys it needs; `dead_key` says that the first one is
-    refused. `also` are functions of the user's that belong to the code.
+    refused; `prints` says that its code prints the answer. `also` are
+    functions of the user's that belong to the code.
     """
 
     title: str
@@ -75,6 +84,7 @@ class Scene:
     faults: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
     clients: int = 1
     dead_key: bool = False
+    prints: bool = False
     also: tuple[Callable[..., Any], ...] = ()
 
     def source(self) -> str:
@@ -103,6 +113,17 @@ SCENES: Final[tuple[Scene, ...]] = (
         faults={"openai/gpt-4o": ["ok?text=Because air scatters blue light more than red."]},
         clients=2,
         dead_key=True,
+    ),
+    Scene(
+        title="A stream that breaks off before its first word: one voice is heard",
+        code=a_stream_that_breaks_off,
+        faults={
+            "openai/gpt-4o": ["s_err_roleonly"],
+            "anthropic/claude-sonnet-4.5": [
+                "ok?text=Because air scatters blue light more than red.&gap=0.05"
+            ],
+        },
+        prints=True,
     ),
     Scene(
         title="Everything is down",

@@ -89,14 +89,28 @@ class Screen:
     def __init__(self) -> None:
         self.is_terminal = sys.stdout.isatty()
         self.watching = Watching()
+        self._is_open = False
         self._console = _console() if self.is_terminal else None
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
         # A picture that an old terminal or a pipe cannot encode is no reason to fail.
         self.block = "█" if encoding.startswith("utf") else "#"
         self.cross = "✗" if encoding.startswith("utf") else "x"
 
+    def say(self, text: str) -> None:
+        """Write a piece of a text, behind what is there."""
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._is_open = not text.endswith("\n")
+
+    def end_line(self) -> None:
+        """End the line that pieces have left open."""
+        if self._is_open:
+            self.say("\n")
+
     def write(self, lines: Iterable[Line]) -> None:
         """Write lines below what is there."""
+        self.end_line()
         for text, style in lines:
             if self._console is None:
                 print(text.rstrip(), flush=True)

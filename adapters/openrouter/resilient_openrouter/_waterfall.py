@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from resilient import Attempt
-    from resilient_openrouter.results import ModelCall, OpenRouterOutcome, Reply
+    from resilient_openrouter.results import ModelCall, OpenRouterOutcome
 
 __all__ = ("Bar", "Line", "bars_of", "cost_of", "drawn", "seconds", "summary_of", "total_bar")
 
@@ -74,7 +74,7 @@ def bars_of(outcome: OpenRouterOutcome[Any]) -> list[Bar]:
     return [bar for _, _, bar in sorted(placed, key=lambda each: each[:2])]
 
 
-def total_bar(name: str, outcome: OpenRouterOutcome[Reply]) -> Bar:
+def total_bar(name: str, outcome: OpenRouterOutcome[Any]) -> Bar:
     """Return the row of the whole call."""
     verdict = "degraded" if outcome.degraded else "fallback" if outcome.fallback_used else "answer"
     return Bar(label=name, started=0, ended=outcome.elapsed, verdict=verdict, style="plain")
@@ -93,7 +93,7 @@ def drawn(bars: Iterable[Bar], total: float, *, block: str = "█") -> Iterator[
             yield f"      {bar.reason}", "dim"
 
 
-def summary_of(outcome: OpenRouterOutcome[Reply]) -> str:
+def summary_of(outcome: OpenRouterOutcome[Any]) -> str:
     """Say in one line who answered, what it took and what it cost."""
     failed = sum(attempt.error is not None for attempt in outcome.attempts)
     waited = sum(attempt.wait or 0 for attempt in outcome.attempts)

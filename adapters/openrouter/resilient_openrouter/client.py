@@ -9,25 +9,36 @@ chain. The policies come from `resilient`; nothing here retries by itself.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import fields as fields_of
-from enum import Enum
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NoReturn,
+    SupportsIndex,
+    TypeAlias,
+    cast,
+    overload,
+)
 from urllib.parse import urlsplit
 
-from resilient import FallbackManager, Outcome, Target
+from resilient import Target
+from resilient_openrouter._functions import target_of
 from resilient_openrouter._key import OpenRouterKey
-from resilient_openrouter._ledger import known_cost, ledger, open_record, unknown_costs
+from resilient_openrouter._ledger import open_record
+from resilient_openrouter._plan import DEFAULT, Default, Plan, Timeout, Travels, collects
 from resilient_openrouter._reading import Reading
 from resilient_openrouter._request import Messages, encoded, texts
 from resilient_openrouter._timeouts import clocks_of
 from resilient_openrouter._transport import Transport
-from resilient_openrouter.clocks import Clocks
-from resilient_openrouter.errors import AllModelsFailed, OpenRouterError
-from resilient_openrouter.results import Chunk, OpenRouterOutcome, Reply
+from resilient_openrouter.errors import OpenRouterError
+from resilient_openrouter.managers import ModelManager
 from resilient_openrouter.table import TABLE
-from resilient_openrouter.targets import ModelTarget, TextTarget, scopes_of
+from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,28 +47,19 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient import Pipeline
+    from resilient import CircuitBreaker, Pipeline, Restarted
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
     from resilient_openrouter._ledger import Record
+    from resilient_openrouter.clocks import Clocks
+    from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
-__all__ = ("is_loopback", "ModelManager", "OpenRouter")
+__all__ = ("is_loopback", "OpenRouter")
 
-Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any]]
-"""What a chain can ask: a model's name, a `Target`, or a plain async function."""
+Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any] | AsyncIterator[Any]]
+"""What a chain can ask: a model's name, a `Target`, an async function or generator function."""
 
 MAX_BODY: Final = 64 * 1024 * 1024
-TIMEOUT: Final = 120.0  # the router itself gives up on a provider after 100 to 125 s
-ATTEMPTS: Final = 2  # one more try, which may go to another provider; then the next model
-
-
-class _Default(Enum):
-    """The default of an option that may also be `None`."""
-
-    DEFAULT = "default"
-
-
-_DEFAULT: Final = _Default.DEFAULT
 _LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
 
 
@@ -71,8 +73,10 @@ class OpenRouter:
     router: a title, or a pair of title and address. `client` is an
     `httpx.AsyncClient` to use instead of one of our own; it is never closed
     here. `connect` limits the seconds for a connection, `max_body` the size of
-    an answer in bytes. `table` is what the answers are classified by. With
-    `keep_raw=True` errors keep what the server sent, prompts included.
+    an answer in bytes. `table` is what the answers are classified by.
+    `transport="stream"` lets whole answers travel as streams and collects
+    them: a call that is given up then stops the bill with most providers.
+    With `keep_raw=True` errors keep what the server sent, prompts included.
 
     >>> OpenRouter("sk-or-v1-secret", label="team key")
     OpenRouter('https://openrouter.ai/api/v1', key=team key)
@@ -90,6 +94,7 @@ class OpenRouter:
         connect: float = 5.0,
         max_body: int = MAX_BODY,
         table: Iterable[Row] = TABLE,
+        transport: Travels = "plain",
         keep_raw: bool = False,
     ) -> None:
         self._key = OpenRouterKey(api_key, label)
@@ -99,6 +104,7 @@ class OpenRouter:
         self._headers = _headers(app)
         self._table = tuple(table)
         self._keep_raw = keep_raw
+        self._collects = collects(transport)
         self._max_body = int(_positive(max_body, "max_body"))
         self._transport = Transport(
             f"{self._base_url}/chat/completions",
@@ -123,13 +129,22 @@ class OpenRouter:
         """Close the HTTP client of the running loop; the next call would open a new one."""
         await self._transport.aclose()
 
-    async def chat(self, model: str, messages: Messages, /, **fields: Any) -> Reply:
-        """Ask a model once, without any policy: no retry and no time limit.
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        /,
+        *,
+        clocks: Clocks | Seconds | None = None,
+        transport: Travels | None = None,
+        **fields: Any,
+    ) -> Reply:
+        """Ask a model once, without any policy: no retry, and no time limit but `clocks`.
 
         The fields go into the request as they are: `temperature=0`,
         `tools=[...]`, `provider={...}`.
         """
-        return await self._ask(model, messages, fields, target=model)
+        return await self._ask(self._asked(model, clocks, transport), messages, fields)
 
     async def stream(
         self,
@@ -152,12 +167,219 @@ class OpenRouter:
         Close it where you leave it early (`contextlib.aclosing`): that closes
         the connection, and with most providers stops the bill.
         """
-        limits = clocks_of(clocks, "clocks")
-        body = encoded(model, messages, fields, stream=True)
-        record = open_record(model, model)
+        asked = self._asked(model, clocks)
+        stream = self._ask_stream(asked, messages, fields, reasoning_commits=reasoning_commits)
+        async with aclosing(stream):
+            async for chunk in stream:
+                yield chunk
+
+    def target(
+        self,
+        model: str,
+        /,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        policies: Pipeline | None = None,
+        transport: Travels | None = None,
+        name: str | None = None,
+        priority: float = 0,
+        classify: Classify | None = None,
+        enabled: bool | Callable[[], bool] = True,
+    ) -> Target[Reply]:
+        """Make a model something that a chain can ask.
+
+        `params` are fields of every request to it. `timeout` is for each
+        attempt: seconds, `Clocks`, or a mapping of patterns of models to
+        either (120 s: the router gives a provider about as long; a stream
+        goes by `clocks.reasoning`). `attempts` includes the first (2: the
+        second may go to another provider). `breaker` keeps a model that is
+        down from being asked by every call; each model has its own (it opens
+        at 5 failures in a row, or at half of at least 5 calls in 30 s, for
+        20 s). `policies` stands for all three. `transport` is how a whole
+        answer travels. The name is the model's unless it is given. `classify`
+        may see an error differently than the table of faults.
+        """
+        if not isinstance(model, str) or not model:
+            raise TypeError(f"target(model) takes the name of a model, not {model!r}")
+        asked = Asked(
+            model=model,
+            name=name or model,
+            params=dict(params or {}),
+            collects=(self._collects if transport is None else collects(transport)),
+            server=self._server,
+        )
+        scopes = scopes_of(
+            model,
+            host=self._server[0],
+            credential=self._key.label,
+            account=self._account,
+        )
+
+        def made(call: Any, policies: Pipeline) -> Target[Any]:  # noqa: ANN401 - either kind
+            return Target(
+                asked.name,
+                call,
+                policies=policies,
+                scopes=scopes,
+                priority=priority,
+                classify=classify,
+                enabled=enabled,
+            )
+
+        plan = Plan(
+            model=model,
+            server=self._server,
+            timeout=timeout,
+            attempts=attempts,
+            breaker=breaker,
+            policies=policies,
+        )
+        plain, streamed = plan.of_answer(), plan.of_stream()
+        call = ModelTarget(self._ask, replace(asked, clocks=plain.clocks))
+        stream = ModelStream(self._ask_stream, replace(asked, clocks=streamed.clocks))
+        call.twin = made(stream, streamed.policies)
+        return made(call, plain.policies)
+
+    @overload
+    def manager(
+        self,
+        *models: Model,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        transport: Travels | None = None,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        midstream: Literal["error"] = "error",
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager[Chunk]: ...
+
+    @overload
+    def manager(
+        self,
+        *models: Model,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        transport: Travels | None = None,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        midstream: Literal["restart"],
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager[Chunk | Restarted]: ...
+
+    def manager(
+        self,
+        *models: Model,
+        timeout: Timeout | Default | None = DEFAULT,
+        attempts: int | Default | None = DEFAULT,
+        breaker: CircuitBreaker | Default | None = DEFAULT,
+        transport: Travels | None = None,
+        deadline: Seconds | None = None,
+        reserve: Seconds | None = None,
+        degrade: LastResort | None = None,
+        on: OnError | None = None,
+        on_result: OnResult | None = None,
+        routes: Mapping[type[Exception], Sequence[str]] | None = None,
+        switch_after: Seconds = 3,
+        trip_for: Seconds = 30,
+        midstream: Literal["error", "restart"] = "error",
+        name: str = "chat",
+        listeners: Sequence[Listener] = (),
+        **fields: Any,
+    ) -> ModelManager[Any]:
+        """Make a chain: the models are asked in order until one answers.
+
+        A model is a name, a `Target` (also of another `OpenRouter`), or a
+        function of the messages: a plain async one, whose text becomes a
+        `Reply`, or an async generator. `timeout`, `attempts`, `breaker` and
+        `transport` are those of the models given by name, and `fields` go
+        into every request to them. With `midstream="restart"` a stream that
+        breaks off is begun anew by the next model. The rest is as in
+        `FallbackManager`.
+        """
+        if not models:
+            raise ValueError("manager(*models) needs at least one model")
+
+        def named(model: str) -> Target[Any]:
+            return self.target(
+                model,
+                fields,
+                timeout=timeout,
+                attempts=attempts,
+                breaker=breaker,
+                transport=transport,
+            )
+
+        return ModelManager(
+            [_as_target(model, named) for model in models],
+            deadline=deadline,
+            reserve=reserve,
+            degrade=degrade,
+            on=on,
+            on_result=on_result,
+            routes=routes,
+            switch_after=switch_after,
+            trip_for=trip_for,
+            midstream=midstream,
+            name=name,
+            listeners=listeners,
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenRouter({self._base_url!r}, key={self._key.label})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError("an OpenRouter is not pickled or copied: it holds a key and connections")
+
+    async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
+        """Ask a model once, and write down what that came to."""
+        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=asked.collects)
+        record = open_record(asked.model, asked.name)
+        try:
+            reading = self._reading(body, messages, record, asked.clocks)
+            try:
+                return await (reading.collected() if asked.collects else reading.reply())
+            finally:
+                await reading.aclose()
+        except OpenRouterError as error:
+            record.failed(error)
+            raise
+
+    async def _ask_stream(
+        self,
+        asked: Asked,
+        messages: Messages,
+        fields: Mapping[str, Any],
+        /,
+        *,
+        reasoning_commits: bool = True,
+    ) -> AsyncGenerator[Chunk]:
+        """Ask a model once, and yield its answer as it comes, and write that down."""
+        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=True)
+        record = open_record(asked.model, asked.name)
         try:
             reading = self._reading(
-                body, messages, record, limits, reasoning_commits=reasoning_commits
+                body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
             )
             try:
                 while chunks := await reading.next():
@@ -169,134 +391,16 @@ class OpenRouter:
             record.failed(error)
             raise
 
-    def target(
-        self,
-        model: str,
-        /,
-        params: Mapping[str, Any] | None = None,
-        *,
-        timeout: Seconds | _Default | None = _DEFAULT,
-        attempts: int | _Default | None = _DEFAULT,
-        policies: Pipeline | None = None,
-        name: str | None = None,
-        priority: float = 0,
-        classify: Classify | None = None,
-        enabled: bool | Callable[[], bool] = True,
-    ) -> Target[Reply]:
-        """Make a model something that a chain can ask.
-
-        `params` are fields of every request to it. `timeout` is for each
-        attempt (120 s: the router gives a provider about as long), `attempts`
-        includes the first (2: the second may go to another provider);
-        `policies` stands for both. The name is the model's unless it is given.
-        `classify` may see an error differently than the table of faults.
-        """
-        if not isinstance(model, str) or not model:
-            raise TypeError(f"target(model) takes the name of a model, not {model!r}")
-        if policies is None:
-            timeout = TIMEOUT if timeout is _DEFAULT else timeout
-            attempts = ATTEMPTS if attempts is _DEFAULT else attempts
-        name = name or model
-        return Target(
-            name,
-            ModelTarget(self._ask, model, name, params or {}, self._server),
-            timeout=None if timeout is _DEFAULT else timeout,
-            attempts=None if attempts is _DEFAULT else attempts,
-            policies=policies,
-            scopes=scopes_of(
-                model,
-                host=self._server[0],
-                credential=self._key.label,
-                account=self._account,
-            ),
-            priority=priority,
-            classify=classify,
-            enabled=enabled,
+    def _asked(
+        self, model: str, clocks: Clocks | Seconds | None, transport: Travels | None = None
+    ) -> Asked:
+        return Asked(
+            model=model,
+            name=model,
+            clocks=clocks_of(clocks, "clocks"),
+            collects=self._collects if transport is None else collects(transport),
+            server=self._server,
         )
-
-    def manager(
-        self,
-        *models: Model,
-        timeout: Seconds | _Default | None = _DEFAULT,
-        attempts: int | _Default | None = _DEFAULT,
-        deadline: Seconds | None = None,
-        reserve: Seconds | None = None,
-        degrade: LastResort | None = None,
-        on: OnError | None = None,
-        on_result: OnResult | None = None,
-        routes: Mapping[type[Exception], Sequence[str]] | None = None,
-        switch_after: Seconds = 3,
-        trip_for: Seconds = 30,
-        name: str = "chat",
-        listeners: Sequence[Listener] = (),
-        **fields: Any,
-    ) -> ModelManager:
-        """Make a chain: the models are asked in order until one answers.
-
-        A model is a name, a `Target` (also of another `OpenRouter`), or a
-        plain async function of the messages; a text that the function returns
-        becomes a `Reply`. `timeout` and `attempts` are those of the models
-        given by name, and `fields` go into every request to them; the rest is
-        as in `FallbackManager`.
-        """
-        if not models:
-            raise ValueError("manager(*models) needs at least one model")
-        return ModelManager(
-            [self._as_target(model, timeout, attempts, fields) for model in models],
-            deadline=deadline,
-            reserve=reserve,
-            degrade=degrade,
-            on=on,
-            on_result=on_result,
-            routes=routes,
-            switch_after=switch_after,
-            trip_for=trip_for,
-            name=name,
-            listeners=listeners,
-            group=AllModelsFailed,
-        )
-
-    def __repr__(self) -> str:
-        return f"OpenRouter({self._base_url!r}, key={self._key.label})"
-
-    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        raise TypeError("an OpenRouter is not pickled or copied: it holds a key and connections")
-
-    def _as_target(
-        self,
-        model: Model,
-        timeout: Seconds | _Default | None,
-        attempts: int | _Default | None,
-        fields: Mapping[str, Any],
-    ) -> Target[Any]:
-        if isinstance(model, str):
-            return self.target(model, fields, timeout=timeout, attempts=attempts)
-        if isinstance(model, Target):
-            # Narrowing makes a target of something unknown of it.
-            return model  # pyright: ignore[reportUnknownVariableType]
-        if not callable(model):
-            raise TypeError(
-                "manager(*models) takes names of models, Targets and async functions,"
-                f" not {type(model).__qualname__}"
-            )
-        name = str(getattr(model, "__name__", type(model).__qualname__))
-        return Target(name, TextTarget(model, name))
-
-    async def _ask(
-        self, model: str, messages: Messages, fields: Mapping[str, Any], /, *, target: str
-    ) -> Reply:
-        """Ask a model once, and write down what that came to."""
-        body = encoded(model, messages, fields)
-        record = open_record(model, target)
-        try:
-            reading = self._reading(body, messages, record, Clocks())
-            try:
-                return await reading.reply()
-            finally:
-                await reading.aclose()
-        except OpenRouterError as error:
-            record.failed(error)
-            raise
 
     def _reading(
         self, body: bytes, messages: Messages, record: Record, clocks: Clocks, **options: Any
@@ -315,30 +419,18 @@ class OpenRouter:
         )
 
 
-class ModelManager(FallbackManager[Reply]):
-    """A `FallbackManager` of models: its outcomes also say what the calls cost."""
-
-    async def run(self, /, *args: Any, **kwargs: Any) -> OpenRouterOutcome[Reply]:
-        """Ask the models in order; return the answer, how it came about and what it cost.
-
-        Raises `AllModelsFailed`, or the one error that kept all others from
-        being asked.
-        """
-        with ledger() as records:
-            try:
-                outcome = await super().run(*args, **kwargs)
-            except AllModelsFailed as error:
-                calls = tuple(record.call for record in records)
-                error.cost, error.unknown_costs = known_cost(calls), unknown_costs(calls)
-                error.calls = calls
-                raise
-            calls = tuple(record.call for record in records)
-        return OpenRouterOutcome(
-            **{field.name: getattr(outcome, field.name) for field in fields_of(Outcome)},
-            cost=known_cost(calls),
-            unknown_costs=unknown_costs(calls),
-            calls=calls,
+def _as_target(model: Model, named: Callable[[str], Target[Any]]) -> Target[Any]:
+    if isinstance(model, str):
+        return named(model)
+    if isinstance(model, Target):
+        # Narrowing makes a target of something unknown of it.
+        return model  # pyright: ignore[reportUnknownVariableType]
+    if not callable(model):
+        raise TypeError(
+            "manager(*models) takes names of models, Targets and async functions,"
+            f" not {type(model).__qualname__}"
         )
+    return target_of(model)
 
 
 def _checked_url(base_url: str) -> str:

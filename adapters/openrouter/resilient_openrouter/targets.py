@@ -8,25 +8,61 @@ account for models that cost nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.telemetry import SpanDescription, annotate
+from resilient_openrouter._attributes import of_error, of_reply
+from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import OpenRouterError
-from resilient_openrouter.evidence import clean, mapping
-from resilient_openrouter.results import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
+    from resilient import Target
     from resilient_openrouter._request import Messages
+    from resilient_openrouter.results import Chunk, Reply
 
-__all__ = ("ModelTarget", "scopes_of", "TextTarget")
+__all__ = ("Asked", "ModelStream", "ModelTarget", "scopes_of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which model a target asks, with which parameters, clocks and transport, and where."""
+
+    model: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    clocks: Clocks = field(default_factory=Clocks)
+    collects: bool = False
+    server: tuple[str, int]
+
+    def description(self, *, stream: bool = False) -> SpanDescription:
+        """Say what the span of this target is: a client call of a chat."""
+        host, port = self.server
+        attributes: dict[str, str | int | bool] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openrouter",
+            "gen_ai.request.model": self.model,
+            "server.address": host,
+            "server.port": port,
+        }
+        if stream:
+            attributes["gen_ai.request.stream"] = True
+        return SpanDescription(name=f"chat {self.model}", kind="client", attributes=attributes)
 
 
 class _Ask(Protocol):
     async def __call__(
-        self, model: str, messages: Messages, fields: Mapping[str, Any], /, *, target: str
+        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /
     ) -> Reply: ...
+
+
+class _AskStream(Protocol):
+    def __call__(
+        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /
+    ) -> AsyncGenerator[Chunk]: ...
 
 
 class ModelTarget:
@@ -34,51 +70,61 @@ class ModelTarget:
 
     The fields of a call win over the parameters of the target. It describes
     its span as a GenAI client call, and never a word of what was said.
+    `twin` is the target that streams the same model.
     """
 
-    __slots__ = ("_ask", "_params", "_server", "model", "name")
+    __slots__ = ("_ask", "asked", "twin")
 
-    def __init__(
-        self,
-        ask: _Ask,
-        model: str,
-        name: str,
-        params: Mapping[str, Any],
-        server: tuple[str, int],
-    ) -> None:
+    def __init__(self, ask: _Ask, asked: Asked) -> None:
         self._ask = ask
-        self.model = model
-        self.name = name
-        self._params = dict(params)
-        self._server = server
+        self.asked = asked
+        self.twin: Target[Chunk] | None = None
 
     async def __call__(self, messages: Messages, /, **fields: Any) -> Reply:
         """Ask the model once."""
         try:
-            reply = await self._ask(self.model, messages, self._params | fields, target=self.name)
+            reply = await self._ask(self.asked, messages, fields)
         except OpenRouterError as error:
-            annotate(_of_error(error))
+            annotate(of_error(error))
             raise
-        annotate(_of_reply(reply))
+        annotate(of_reply(reply))
         return reply
 
     def describe(self) -> SpanDescription:
-        """Say what the span of this target is: a client call of a chat."""
-        host, port = self._server
-        return SpanDescription(
-            name=f"chat {self.model}",
-            kind="client",
-            attributes={
-                "gen_ai.operation.name": "chat",
-                "gen_ai.provider.name": "openrouter",
-                "gen_ai.request.model": self.model,
-                "server.address": host,
-                "server.port": port,
-            },
-        )
+        """Say what the span of this target is."""
+        return self.asked.description(stream=self.asked.collects)
 
     def __repr__(self) -> str:
-        return f"ModelTarget({self.name!r})"
+        return f"ModelTarget({self.asked.name!r})"
+
+
+class ModelStream:
+    """What a target of a stream calls: one model, its answer chunk by chunk."""
+
+    __slots__ = ("_ask", "asked")
+
+    def __init__(self, ask: _AskStream, asked: Asked) -> None:
+        self._ask = ask
+        self.asked = asked
+
+    async def __call__(self, messages: Messages, /, **fields: Any) -> AsyncGenerator[Chunk]:
+        """Ask the model once, and yield what it says as it comes."""
+        try:
+            async with aclosing(self._ask(self.asked, messages, fields)) as stream:
+                async for chunk in stream:
+                    if chunk.reply is not None:
+                        annotate(of_reply(chunk.reply))
+                    yield chunk
+        except OpenRouterError as error:
+            annotate(of_error(error))
+            raise
+
+    def describe(self) -> SpanDescription:
+        """Say what the span of this target is."""
+        return self.asked.description(stream=True)
+
+    def __repr__(self) -> str:
+        return f"ModelStream({self.asked.name!r})"
 
 
 def scopes_of(model: str, *, host: str, credential: str, account: str) -> dict[str, str]:
@@ -90,62 +136,3 @@ def scopes_of(model: str, *, host: str, credential: str, account: str) -> dict[s
     name, _, suffix = model.partition(":")
     scopes = {"host": host, "credential": credential, "account": account, "model": name}
     return scopes | {"free": f"{account}:free"} if suffix == "free" else scopes
-
-
-class TextTarget:
-    """A plain async function among models: a text that it returns becomes a `Reply`."""
-
-    __slots__ = ("_call", "name")
-
-    def __init__(self, call: Callable[..., Awaitable[object]], name: str) -> None:
-        self._call = call
-        self.name = name
-
-    async def __call__(self, messages: Messages, /, **fields: Any) -> object:
-        """Ask the function once."""
-        found = await self._call(messages, **fields)
-        if isinstance(found, str):
-            return Reply(content=found, model=self.name, cost=0.0, billed="no")
-        return found
-
-
-def _of_reply(reply: Reply) -> dict[str, Any]:
-    usage = reply.usage
-    return {
-        "gen_ai.response.model": reply.model_served,
-        "gen_ai.response.id": reply.generation_id,
-        "gen_ai.response.finish_reasons": (reply.finish_reason,) if reply.finish_reason else None,
-        "gen_ai.usage.input_tokens": None if usage is None else usage.prompt_tokens,
-        "gen_ai.usage.output_tokens": None if usage is None else usage.completion_tokens,
-        "resilient.openrouter.upstream_provider": reply.provider,
-        "resilient.openrouter.cost": reply.cost,
-        "resilient.openrouter.cost.resolved": reply.cost is not None,
-        **_of_metadata(reply.raw.get("openrouter_metadata")),
-    }
-
-
-def _of_error(error: OpenRouterError) -> dict[str, Any]:
-    cost = 0.0 if error.billed == "no" else error.cost
-    return {
-        "http.response.status_code": error.http_status,
-        "gen_ai.response.id": error.generation_id,
-        "resilient.openrouter.upstream_provider": error.provider,
-        "resilient.openrouter.error.class": type(error).__name__,
-        "resilient.openrouter.limit_source": error.limit_source,
-        "resilient.openrouter.cost": cost,
-        "resilient.openrouter.cost.resolved": cost is not None,
-        **_of_metadata(error.openrouter_metadata),
-    }
-
-
-def _of_metadata(metadata: object) -> dict[str, Any]:
-    """Return what the router tells about its own choice: names and counts only."""
-    found = mapping(metadata)
-    attempts = found.get("attempts")
-    return {
-        "resilient.openrouter.strategy": clean(found.get("strategy")),
-        "resilient.openrouter.region": clean(found.get("region")),
-        "resilient.openrouter.server_attempts": len(cast("list[object]", attempts))
-        if isinstance(attempts, list)
-        else None,
-    }

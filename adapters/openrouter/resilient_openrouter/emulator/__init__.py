@@ -10,5 +10,6 @@ from __future__ import annotations
 from resilient_openrouter.emulator.journal import Entry, Journal
 from resilient_openrouter.emulator.scenarios import SCENARIOS, Scenario
 from resilient_openrouter.emulator.server import Emulator
+from resilient_openrouter.emulator.service import Service
 
-__all__ = ("Emulator", "Entry", "Journal", "Scenario", "SCENARIOS")
+__all__ = ("Emulator", "Entry", "Journal", "Scenario", "SCENARIOS", "Service")

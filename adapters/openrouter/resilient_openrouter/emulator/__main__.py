@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_openrouter.emulator import Emulator, Entry
-from resilient_openrouter.emulator.dialects import OPENAI_DIALECT, OPENROUTER
+from resilient_openrouter.emulator._dialects import OPENAI_DIALECT, OPENROUTER
 from resilient_openrouter.emulator.scripts import read_script
 from resilient_openrouter.emulator.server import LAST_PORT
 

@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from anyio.abc import SocketAttribute
 
-from resilient_openrouter.emulator.dialects import OPENAI_DIALECT, OPENROUTER
+from resilient_openrouter.emulator._dialects import OPENAI_DIALECT, OPENROUTER
+from resilient_openrouter.emulator._memory import pair
+from resilient_openrouter.emulator._plays import parsed
+from resilient_openrouter.emulator._rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.http import (
     LAST_CHUNK,
     BadRequest,
@@ -33,9 +36,6 @@ from resilient_openrouter.emulator.http import (
     head,
 )
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
-from resilient_openrouter.emulator.memory import pair
-from resilient_openrouter.emulator.plays import parsed
-from resilient_openrouter.emulator.rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.scenarios import PARAMETERS, Scenario
 from resilient_openrouter.emulator.service import Service
 
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     import httpx
     from anyio.abc import ObjectStream, SocketStream, TaskGroup
 
-    from resilient_openrouter.emulator.dialects import Dialect
-    from resilient_openrouter.emulator.memory import Wire
-    from resilient_openrouter.emulator.plays import Step, Steps
+    from resilient_openrouter.emulator._dialects import Dialect
+    from resilient_openrouter.emulator._memory import Wire
+    from resilient_openrouter.emulator._plays import Step, Steps
 
 __all__ = ("Emulator",)
 
@@ -121,7 +121,7 @@ class Emulator:
         """
         import httpx  # noqa: PLC0415 - a server needs no client
 
-        from resilient_openrouter.emulator.transport import InProcess  # noqa: PLC0415 - as httpx
+        from resilient_openrouter.emulator._transport import InProcess  # noqa: PLC0415 - as httpx
 
         return httpx.AsyncClient(transport=InProcess(self._connect), timeout=None)  # noqa: S113 - as the adapter's own
 

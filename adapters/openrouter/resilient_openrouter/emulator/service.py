@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from resilient_openrouter.emulator.plays import Play, checked, checked_step, parsed
+from resilient_openrouter.emulator._plays import Play, checked, checked_step, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_openrouter.emulator.dialects import Dialect
+    from resilient_openrouter.emulator._dialects import Dialect
+    from resilient_openrouter.emulator._plays import Step, Steps
     from resilient_openrouter.emulator.http import Request
     from resilient_openrouter.emulator.journal import Labels
-    from resilient_openrouter.emulator.plays import Step, Steps
 
 __all__ = ("Service",)
 

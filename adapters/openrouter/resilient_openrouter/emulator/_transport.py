@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
 
-    from resilient_openrouter.emulator.memory import Wire
+    from resilient_openrouter.emulator._memory import Wire
 
 __all__ = ("InProcess",)
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import parse_qsl
 
-from resilient_openrouter.emulator.rendering import number_of
+from resilient_openrouter.emulator._rendering import number_of
 from resilient_openrouter.emulator.scenarios.shape import PARAMETERS
 
 if TYPE_CHECKING:
@@ -56,13 +56,17 @@ class Play:
 
 def checked(steps: object, scenarios: Mapping[str, Scenario], where: str) -> list[Step]:
     """Return the steps of a play; a mistake is a `ValueError` that begins with `where`."""
-    given: Any = [steps] if isinstance(steps, Mapping) else steps
-    if not isinstance(given, list | tuple) or not given:
+    if isinstance(steps, Mapping):
+        return [checked_step(cast("object", steps), scenarios, where)]
+    listed: Sequence[object] = ()
+    shown = _shown(steps)
+    if isinstance(steps, list | tuple):
+        listed = cast("Sequence[object]", steps)
+    if not listed:
         raise ValueError(
             f"{where}: a list with at least one scenario is needed,"
-            f" or a table of scenarios and probabilities, not {_shown(given)}"
+            f" or a table of scenarios and probabilities, not {shown}"
         )
-    listed = cast("Sequence[object]", given)
     several = len(listed) > 1
     return [
         checked_step(step, scenarios, f"{where}[{place}]" if several else where)

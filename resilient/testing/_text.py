@@ -1,6 +1,4 @@
-"""Scripts: step i answers call i.
-
-A script is written as a list of steps or as a line of text, one symbol a call:
+"""The short form of a schedule: one symbol for each call.
 
     x   fails with ConnectionError      .   answers
     ~   hangs                           !   answers, and swallows cancellation
@@ -13,45 +11,20 @@ reader. Every call after the last step answers at once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from resilient.testing._steps import Fail, Hang, Ok, Step, Stubborn
+from resilient.testing._steps import Fail, Hang, Ok, Stubborn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+
+    from resilient.testing._steps import Step
 
 _SYMBOL = re.compile(r"([x~.!])(\d*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What the calls of one function come to, in order, and `then` for ever."""
-
-    steps: tuple[Step, ...] = ()
-    then: Step = Ok()  # noqa: RUF009 - a frozen value
-
-    def step(self, number: int) -> Step:
-        """Return the step that answers call `number`, counted from 1."""
-        return self.steps[number - 1] if number <= len(self.steps) else self.then
-
-
-def script(what: str | Iterable[Step] | Script) -> Script:
-    """Make a script of a line of text, of steps, or of a script."""
-    if isinstance(what, Script):
-        return what
-    if isinstance(what, str):
-        return _parse(what)
-    steps = tuple(what)
-    for step in steps:
-        if not isinstance(step, get_args(Step)):
-            raise TypeError(
-                f"a script is made of steps such as Ok() or Fail(OSError), not {step!r}"
-            )
-    return Script(steps)
-
-
-def _parse(text: str) -> Script:
+def parse(text: str) -> tuple[list[Step], Step | None]:
+    """Return the steps of a text, and the one that is repeated for ever if it says so."""
     packed = "".join(text.split())
     repeats = packed.endswith("*")
     symbols = packed.removesuffix("*")
@@ -64,10 +37,19 @@ def _parse(text: str) -> Script:
         steps.append(_step(found[1], found[2], text))
         position = found.end()
     if not repeats:
-        return Script(tuple(steps))
+        return steps, None
     if not steps:
         raise _malformed(text, "has nothing that `*` could repeat")
-    return Script(tuple(steps[:-1]), steps[-1])
+    return steps[:-1], steps[-1]
+
+
+def written(steps: Sequence[Step], then: Step) -> str | None:
+    """Return the text of these steps, `None` where it has no symbol for one of them."""
+    ends = [] if then == Ok() else [then]
+    symbols = [_symbol(step) for step in (*steps, *ends)]
+    if None in symbols:
+        return None
+    return "".join(symbol or "" for symbol in symbols) + "*" * len(ends)
 
 
 def _step(symbol: str, digits: str, text: str) -> Step:
@@ -85,8 +67,21 @@ def _step(symbol: str, digits: str, text: str) -> Step:
             return Hang()
 
 
+def _symbol(step: Step) -> str | None:
+    if step == Hang():
+        return "~"
+    after = getattr(step, "after", None)
+    if after is None or after != int(after):
+        return None
+    digits = str(int(after)) if after else ""
+    for symbol in "x.!":
+        if step == _step(symbol, digits, ""):
+            return symbol + digits
+    return None
+
+
 def _malformed(text: str, what: str) -> ValueError:
     return ValueError(
-        f"the script {text!r} {what}: write x (fail), ~ (hang), . (ok) or ! (stubborn), seconds"
+        f"the schedule {text!r} {what}: write x (fail), ~ (hang), . (ok) or ! (stubborn), seconds"
         " as digits after a symbol, and * at the end to repeat the last one"
     )

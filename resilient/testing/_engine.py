@@ -1,0 +1,169 @@
+"""One run: a fresh world, the callers in it, and what is noted of both."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from resilient._runtime.budgets import fresh_budgets
+from resilient._runtime.clock import now, runtime
+from resilient._runtime.listeners import process
+from resilient._runtime.world import World
+from resilient.testing._backend import running
+from resilient.testing._book import Book, NotingBudgets
+from resilient.testing._caller import Caller
+from resilient.testing._leftovers import leftovers
+from resilient.testing._record import Log
+from resilient.testing._run import CallerRun, Run
+from resilient.testing._tasks import all_blocked
+from resilient.testing._virtual import virtual_time
+from resilient.testing._virtual_run import Stuck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from resilient._runtime.listeners import Listener
+    from resilient.testing._schedule import FailureSchedule
+    from resilient.testing._spans import CapturedSpans
+    from resilient.testing._subject import Ready
+    from resilient.testing._virtual import Backend
+
+Listening = Literal["all", "log", "nobody", "failing"]
+"""Who listens: the log and spans, the log alone, nobody, or the log and one that always raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Where and how a schedule is played out."""
+
+    backend: Backend = "asyncio"
+    horizon: float = 1e6
+    listening: Listening = "all"
+    way: str = "simulated"
+    # Whether the listeners of the process stay: a test of policies may have its own.
+    others: bool = False
+
+
+def run_once(
+    make: Callable[[Log], Ready],
+    schedule: FailureSchedule,
+    scene: Scene,
+) -> Run:
+    """Play `schedule` out once; `make` compiles what the callers await, inside of the run."""
+    log = Log()
+    main = partial(_main, make, schedule, scene, log)
+    try:
+        return virtual_time(
+            main, backend=scene.backend, seed=schedule.jitter_seed, horizon=scene.horizon
+        )
+    except Stuck as stuck:
+        for call in log.calls:
+            if (call.ended or 0) >= scene.horizon:  # it was given up, and has not come to an end
+                call.ended = call.error = None
+        story = "\n".join(f"  {call}" for call in log.calls)
+        raise Stuck(f"{stuck}\n{schedule!r} on {scene.backend}\n{story}") from None
+
+
+async def _main(
+    make: Callable[[Log], Ready], schedule: FailureSchedule, scene: Scene, log: Log
+) -> Run:
+    book, spans = Book(log), _spans() if scene.listening == "all" else None
+    runtime().world = World(book.circuit)
+    token = running.set(log)
+    try:
+        with fresh_budgets(NotingBudgets(book)), _told(_listeners(scene, log, spans), scene):
+            ready = make(log)
+            callers = await _all_callers(ready, schedule, log)
+            left = leftovers()
+    finally:
+        running.reset(token)
+    first = callers[0]
+    return Run(
+        backend=scene.backend,
+        way=scene.way,
+        calls=tuple(log.calls),
+        events=tuple(log.events),
+        result=first.result,
+        elapsed=first.elapsed,
+        leftovers=(*left, *(trouble for one in callers for trouble in one.troubles)),
+        cancelled_at=first.cancelled_at,
+        cancelled_order=first.cancelled_order,
+        schedule=schedule,
+        callers=tuple(callers),
+        noted=tuple(log.noted),
+        guarded=tuple(log.guarded),
+        admissions=tuple(book.admissions),
+        budgets=tuple(book.budgets),
+        circuits=tuple(book.circuits),
+        spans=spans,
+        anatomy=ready.anatomy,
+        over=now(),
+        name=ready.name,
+    )
+
+
+async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Sequence[CallerRun]:
+    ended: dict[int, CallerRun] = {}
+
+    async def caller(number: int, at: float) -> None:
+        cancel_at = schedule.cancel_at if number == 0 else None
+        one = Caller(ready.call, log, number)
+        ended[number] = await one.run(at, cancel_at, schedule.cancel)
+
+    if len(schedule.arrivals) == 1:
+        await caller(0, schedule.arrivals[0])
+    else:
+        async with anyio.create_task_group() as group:
+            for at, number in sorted((at, n) for n, at in enumerate(schedule.arrivals)):
+                if at > now():
+                    await anyio.sleep(at - now())
+                group.start_soon(caller, number, at)
+                # One after the other, also at one instant: trio would shuffle them.
+                await all_blocked()
+    return [ended[number] for number in sorted(ended)]
+
+
+def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Listener, ...]:
+    if scene.listening == "nobody":
+        return ()
+    if scene.listening == "failing":
+        return (log, _Failing())
+    return (log,) if spans is None else (log, *spans.listeners())
+
+
+class _Failing:
+    """A listener that always fails."""
+
+    def on_event(self, *_: object) -> None:
+        """Fail."""
+        raise _ListenerError
+
+
+class _ListenerError(Exception):
+    """What a listener failed with; it reaches nobody."""
+
+
+@contextmanager
+def _told(listeners: tuple[Listener, ...], scene: Scene) -> Generator[None]:
+    """Let `listeners` hear every call; those of the process hear nothing of a simulated run."""
+    before = process.loud, process.quiet, process.watch
+    process.loud = (*listeners, *process.loud) if scene.others else listeners
+    if not scene.others:
+        process.quiet, process.watch = (), None
+    try:
+        yield
+    finally:
+        process.loud, process.quiet, process.watch = before
+
+
+def _spans() -> CapturedSpans | None:
+    """Return what captures spans, where the SDK is installed."""
+    try:
+        from resilient.testing._spans import CapturedSpans  # noqa: PLC0415 - the SDK may be absent
+    except ImportError:
+        return None
+    return CapturedSpans()

@@ -1,0 +1,173 @@
+"""A run: one schedule played out, and all that came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from resilient._core.events import BreakerChanged, CallStarted, Event, FellBack, RetryScheduled
+from resilient.testing import _svg
+from resilient.testing._record import GuardedCall, Noted, Raised, Result, Returned
+from resilient.testing._schedule import FailureSchedule
+from resilient.testing._story import Story, stories_of
+from resilient.testing._waterfall import Picture, picture_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient._core.bound import Bound
+    from resilient._core.outcome import Outcome
+    from resilient.testing._anatomy import Guarded
+    from resilient.testing._book import Admission, BudgetMove, NotingCircuit
+    from resilient.testing._record import TargetCall
+    from resilient.testing._spans import CapturedSpans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerRun:
+    """What came of one caller: when it began and ended, with what, and what it left undone.
+
+    `troubles` are facts that should not be: a cancellation that was not taken
+    back, a context that is not as it was.
+    """
+
+    number: int
+    started: float
+    ended: float
+    result: Result
+    order: int = 0
+    ended_order: int = 0
+    cancelled_at: float | None = None
+    cancelled_order: int | None = None
+    outcome: Outcome[Any] | None = None
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds that it took."""
+        return self.ended - self.started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One schedule played out, and all that came of it.
+
+    `calls` are those that reached a scripted function, `events` everything
+    that the listeners saw, in order. `result` is that of the first caller,
+    `callers` has all of them. `leftovers` names what should be gone.
+    """
+
+    backend: str
+    way: str
+    calls: tuple[TargetCall, ...]
+    events: tuple[Event, ...]
+    result: Result
+    elapsed: float
+    leftovers: tuple[str, ...]
+    cancelled_at: float | None = None
+    cancelled_order: int | None = None
+    schedule: FailureSchedule = field(default=FailureSchedule())
+    callers: tuple[CallerRun, ...] = ()
+    noted: tuple[Noted, ...] = ()
+    guarded: tuple[GuardedCall, ...] = ()
+    admissions: tuple[Admission, ...] = ()
+    budgets: tuple[BudgetMove, ...] = ()
+    name: str = ""
+    circuits: tuple[NotingCircuit, ...] = field(default=(), repr=False)
+    spans: CapturedSpans | None = None
+    anatomy: Guarded | None = None
+    over: float = 0.0
+    again: Callable[..., Run] | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> int | None:
+        """The number of the call whose very value or error came out; `None` where none did."""
+        for call in reversed(self.calls):
+            if self.error is not None and self.error is call.error:
+                return call.number
+            if isinstance(self.result, Returned) and not call.error and self.value is call.value:
+                return call.number
+        return None
+
+    @property
+    def tries(self) -> int:
+        """Turns of the retry loops, refused ones included; without a retry each target has one."""
+        roots = [one for one in self.noted if one.call.parent is None]
+        started = sum(isinstance(one.event, CallStarted) for one in roots)
+        if not self.noted:
+            started = any(isinstance(event, CallStarted) for event in self.events)
+        turns = sum(isinstance(event, RetryScheduled | FellBack) for event in self.events)
+        return started + turns
+
+    @property
+    def waits(self) -> list[float]:
+        """The seconds between an attempt and the next, in order."""
+        return [event.wait for event in self.events if isinstance(event, RetryScheduled)]
+
+    @property
+    def calls_at(self) -> list[float]:
+        """The instants at which the scripted functions were called."""
+        return [call.started for call in self.calls]
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - what the call returned
+        """The value that was returned; `None` where none was."""
+        return self.result.value if isinstance(self.result, Returned) else None
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error that was raised; `None` where none was."""
+        return self.result.error if isinstance(self.result, Raised) else None
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """What came of each caller."""
+        return tuple(caller.result for caller in self.callers) or (self.result,)
+
+    @property
+    def bound(self) -> Bound | None:
+        """The worst case that `explain` promises; `None` where nothing is known of policies."""
+        return None if self.anatomy is None else self.anatomy.bound
+
+    @property
+    def breakers(self) -> dict[str, tuple[BreakerChanged, ...]]:
+        """The transitions of each circuit breaker, by name, in order."""
+        found: dict[str, tuple[BreakerChanged, ...]] = {}
+        for event in self.events:
+            if isinstance(event, BreakerChanged):
+                found[event.name] = (*found.get(event.name, ()), event)
+        return found
+
+    @property
+    def stories(self) -> dict[int, Story]:
+        """What was noted of each guarded call, by its number."""
+        return stories_of(self.noted)
+
+    def waterfall(self, width: int = 40) -> str:
+        """Draw the run in characters: a row for each call and attempt, on one axis of time.
+
+        >>> print(simulate(retry(attempts=2, backoff=[1]), "x2 .1").waterfall())
+        target       ████████████████████████████████████████     4.00 s  ok
+          attempt 1  ████████████████████                         2.00 s  ConnectionError → retry in 1.00 s
+          attempt 2                                ██████████     1.00 s  ok
+        """  # noqa: E501 - the picture is as wide as it is
+        return self._picture().text(width)
+
+    def waterfall_svg(self) -> str:
+        """Draw the run as an SVG document, which is the same text for the same run."""
+        return _svg.drawn(self._picture(), f"{self.schedule!r} on {self.backend}")
+
+    def _picture(self) -> Picture:
+        return picture_of(self.noted, self.calls, self.callers, self.name)
+
+    @property
+    def event_names(self) -> list[str]:
+        """The kinds of the events, in order."""
+        return [type(event).__name__ for event in self.events]
+
+    def __str__(self) -> str:
+        """Show the calls, the events and the result, a line each."""
+        lines = [str(call) for call in self.calls]
+        lines += [f"{type(event).__name__} at {event.at:.6g} s" for event in self.events]
+        lines.append(f"{self.result!r} after {self.elapsed:.6g} s")
+        return "\n".join(f"  {line}" for line in lines)

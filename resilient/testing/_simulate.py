@@ -1,0 +1,109 @@
+"""`simulate`: play a schedule out against a function, and see what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from resilient._core.options import choice, whole
+from resilient.testing._engine import Scene, run_once
+from resilient.testing._schedule import FailureSchedule, schedule_of
+from resilient.testing._subject import made_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from resilient.testing._engine import Listening
+    from resilient.testing._run import Run
+    from resilient.testing._schedule import Delivery
+    from resilient.testing._steps import Step
+    from resilient.testing._virtual import Backend
+
+What = Literal["faulty", "real"]
+
+_UNSET: Any = object()
+
+
+def simulate(
+    what: Any,  # noqa: ANN401 - an async function, guarded or not, a pipeline or a manager
+    schedule: str | Iterable[Step] | FailureSchedule = FailureSchedule(),  # noqa: B008 - frozen
+    /,
+    *,
+    backend: Backend = "asyncio",
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    target: What = "faulty",
+    cancel_at: float | None = _UNSET,
+    cancel: Delivery = _UNSET,
+    callers: int = _UNSET,
+    horizon: float = 1e6,
+) -> Run:
+    """Play `schedule` out against a function, in virtual time, and return what came of it.
+
+    A guarded function, a pipeline or a manager is compiled anew around
+    functions that do what the schedule says, so the policies are tested and
+    the function itself is not called; `target="real"` leaves everything in its
+    place, for functions whose arguments are faulty: a `FaultyBackend`, or a
+    client with `schedule.transport()`. A function that nobody guards is called
+    with a `FaultyBackend` of the schedule in front of its `args`.
+
+    Each run has a world of its own: the clock begins at 0, circuit breakers
+    are closed, budgets full, the random source is seeded by the schedule, and
+    neither the log nor the listeners of the process hear of it. `args` and
+    `kwargs` are passed on (a parameter that must be there gets a text).
+    `cancel_at`, `cancel` and `callers` (that many at once) are written into
+    the schedule that the run reports. A run that is not over after `horizon`
+    virtual seconds is a `Stuck`, which is an `AssertionError`.
+
+    >>> @retry(attempts=3, backoff=[1])
+    ... async def ask(question: str) -> str: ...
+    >>> run = simulate(ask, "x2 .")
+    >>> len(run.calls), run.elapsed, run.value
+    (2, 3.0, <answer of call 2>)
+    """
+    choice(target, "simulate(target=)", get_args(What))
+    played = _with(schedule_of(schedule), cancel_at, cancel, callers)
+    given = tuple(args), dict(kwargs or {}), target == "real"
+    scene = Scene(backend=backend, horizon=horizon)
+    return _played(what, given, played, scene)
+
+
+def _played(
+    what: Any,  # noqa: ANN401 - as above
+    given: tuple[tuple[Any, ...], dict[str, Any], bool],
+    schedule: FailureSchedule,
+    scene: Scene,
+) -> Run:
+    args, kwargs, real = given
+
+    def again(
+        schedule: FailureSchedule = schedule,
+        *,
+        backend: Backend = scene.backend,
+        listening: Listening = "all",
+        horizon: float = scene.horizon,
+    ) -> Run:
+        there = replace(scene, backend=backend, listening=listening, horizon=horizon)
+        return _played(what, given, schedule, there)
+
+    make = partial(made_ready, what, schedule, args=args, kwargs=kwargs, real=real)
+    run = run_once(make, schedule, scene)
+    return replace(run, again=again)
+
+
+def _with(
+    schedule: FailureSchedule,
+    cancel_at: float | None,
+    cancel: Delivery,
+    callers: int,
+) -> FailureSchedule:
+    changes: dict[str, Any] = {}
+    if cancel_at is not _UNSET:
+        changes["cancel_at"] = cancel_at
+    if cancel is not _UNSET:
+        changes["cancel"] = cancel
+    if callers is not _UNSET:
+        number = whole(callers, "simulate(callers=)")
+        changes["arrivals"] = (schedule.arrivals[0],) * number
+    return replace(schedule, **changes) if changes else schedule
