@@ -29,12 +29,18 @@ __all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unk
 
 
 class Record:
-    """The open entry of one call in the ledger; `call` is what is known so far."""
+    """The open entry of one call in the ledger; `call` is what is known so far.
 
-    __slots__ = ("call",)
+    With `is_free` nothing that happens to it costs anything.
+    """
 
-    def __init__(self, model: str, target: str) -> None:
+    __slots__ = ("_is_free", "call")
+
+    def __init__(self, model: str, target: str, *, is_free: bool = False) -> None:
+        self._is_free = is_free
         self.call = ModelCall(model=model, target=target)
+        if is_free:
+            self.call = replace(self.call, billed="no", cost=0.0)
 
     def begun(self, generation_id: str | None) -> None:
         """Note that the headers came: the generation has a name from here on."""
@@ -64,8 +70,8 @@ class Record:
             scope=error.scope,
             retry_after=error.retry_after,
             provider=error.provider,
-            billed=error.billed,
-            cost=0.0 if error.billed == "no" else error.cost,
+            billed="no" if self._is_free else error.billed,
+            cost=0.0 if self._is_free or error.billed == "no" else error.cost,
         )
 
 
@@ -82,9 +88,9 @@ def ledger(records: list[Record]) -> Generator[list[Record]]:
         _ledger.reset(token)
 
 
-def open_record(model: str, target: str) -> Record:
+def open_record(model: str, target: str, *, is_free: bool = False) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
-    record = Record(model, target)
+    record = Record(model, target, is_free=is_free)
     records = _ledger.get()
     if records is not None:
         records.append(record)

@@ -71,6 +71,7 @@ class Reading:
         table: tuple[Row, ...],
         secrets: tuple[str, ...],
         keep_raw: bool,
+        price: Callable[[Reply], Reply],
         reasoning_commits: bool = True,
     ) -> None:
         self._exchange = exchange
@@ -78,6 +79,7 @@ class Reading:
         self._clocks = clocks
         self._max_body = max_body
         self._judge: dict[str, Any] = {"table": table, "secrets": secrets, "keep_raw": keep_raw}
+        self._price = price
         self._reasoning_commits = reasoning_commits
         self._watch = Watch(clocks, _now())
         self._scope: anyio.CancelScope | None = None
@@ -183,7 +185,7 @@ class Reading:
             body += kept
             self._heard(spoken=bool(kept))
             piece = await self._exchange.read()
-        reply = Answer.of(head, bytes(body)).reply()
+        reply = self._price(Answer.of(head, bytes(body)).reply())
         self._record.answered(reply)
         return reply
 
@@ -270,6 +272,7 @@ class Reading:
         self._is_over = True
         last = script.last()
         assert last.reply is not None  # noqa: S101 - that is what makes it the last
+        last.reply = self._price(last.reply)
         self._record.answered(last.reply)
         return [last]
 

@@ -1,4 +1,4 @@
-"""`OpenRouter`: one HTTP client, one key, and the models behind them.
+"""What all backends share: one HTTP client, one key, and the models behind them.
 
 `chat` is one call without any policy: it sends one request, waits as long as
 its caller lets it, and returns a `Reply` or raises what happened. `target`
@@ -8,11 +8,9 @@ chain. The policies come from `resilient`; nothing here retries by itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from math import inf
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,15 +19,14 @@ from typing import (
     NoReturn,
     SupportsIndex,
     TypeAlias,
-    cast,
     overload,
 )
-from urllib.parse import urlsplit
 
 from resilient import Target
+from resilient_openrouter._address import server_of
 from resilient_openrouter._functions import target_of
-from resilient_openrouter._key import OpenRouterKey
 from resilient_openrouter._ledger import open_record
+from resilient_openrouter._options import positive
 from resilient_openrouter._plan import DEFAULT, Default, Plan, Timeout, Travels, collects
 from resilient_openrouter._reading import Reading
 from resilient_openrouter._request import Messages, encoded, texts
@@ -37,8 +34,7 @@ from resilient_openrouter._timeouts import clocks_of
 from resilient_openrouter._transport import Transport
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.managers import ModelManager
-from resilient_openrouter.table import TABLE
-from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
+from resilient_openrouter.targets import Asked, ModelStream, ModelTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,68 +45,62 @@ if TYPE_CHECKING:
 
     from resilient import CircuitBreaker, Pipeline, Restarted
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
+    from resilient_openrouter._key import Key
     from resilient_openrouter._ledger import Record
     from resilient_openrouter.clocks import Clocks
     from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
-__all__ = ("is_loopback", "OpenRouter")
+__all__ = ("Backend", "MAX_BODY")
 
 Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any] | AsyncIterator[Any]]
 """What a chain can ask: a model's name, a `Target`, an async function or generator function."""
 
 MAX_BODY: Final = 64 * 1024 * 1024
-_LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
 
 
-class OpenRouter:
-    """OpenRouter as a backend; use it in an `async with` block.
+class Backend:
+    """Models behind one address and one key, which speak the API of chat completions.
 
-    The key is `api_key`, or the environment's `OPENROUTER_API_KEY` at the
-    first use. `label` names the key and `account` whoever pays for it: targets
-    with the same label (the same account) are skipped together when the key
-    (the account) is what failed. `app` identifies your application to the
-    router: a title, or a pair of title and address. `client` is an
-    `httpx.AsyncClient` to use instead of one of our own; it is never closed
-    here. `connect` limits the seconds for a connection, `max_body` the size of
-    an answer in bytes. `table` is what the answers are classified by.
-    `transport="stream"` lets whole answers travel as streams and collects
-    them: a call that is given up then stops the bill with most providers.
-    With `keep_raw=True` errors keep what the server sent, prompts included.
-
-    >>> OpenRouter("sk-or-v1-secret", label="team key")
-    OpenRouter('https://openrouter.ai/api/v1', key=team key)
+    `name` is what circuits are named after, `provider` what spans call it.
     """
+
+    _is_free = False
 
     def __init__(
         self,
-        api_key: str | None = None,
         *,
-        client: httpx.AsyncClient | None = None,
-        base_url: str = "https://openrouter.ai/api/v1",
-        app: str | tuple[str, str] | None = None,
-        label: str | None = None,
-        account: str | None = None,
-        connect: float = 5.0,
-        max_body: int = MAX_BODY,
-        table: Iterable[Row] = TABLE,
-        transport: Travels = "plain",
-        keep_raw: bool = False,
+        key: Key,
+        base_url: str,
+        name: str,
+        provider: str,
+        headers: Mapping[str, str],
+        client: httpx.AsyncClient | None,
+        connect: float,
+        max_body: int,
+        table: Iterable[Row],
+        transport: Travels,
+        keep_raw: bool,
     ) -> None:
-        self._key = OpenRouterKey(api_key, label)
-        self._base_url = _checked_url(base_url)
-        self._server = _server_of(self._base_url)
-        self._account = account or self._key.label
-        self._headers = _headers(app)
+        self._key = key
+        self._base_url = base_url
+        self._provider = provider
+        self._server = server_of(base_url)
+        self._name = name
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            **headers,
+        }
         self._table = tuple(table)
         self._keep_raw = keep_raw
         self._collects = collects(transport)
-        self._max_body = int(_positive(max_body, "max_body"))
+        self._max_body = int(positive(max_body, "max_body"))
         self._transport = Transport(
-            f"{self._base_url}/chat/completions",
-            self._key,
+            f"{base_url}/chat/completions",
+            key,
             client=client,
-            connect=_positive(connect, "connect"),
+            connect=positive(connect, "connect"),
         )
 
     async def __aenter__(self) -> Self:
@@ -210,13 +200,9 @@ class OpenRouter:
             params=dict(params or {}),
             collects=(self._collects if transport is None else collects(transport)),
             server=self._server,
+            provider=self._provider,
         )
-        scopes = scopes_of(
-            model,
-            host=self._server[0],
-            credential=self._key.label,
-            account=self._account,
-        )
+        scopes = self._scopes(model)
 
         def made(call: Any, policies: Pipeline) -> Target[Any]:  # noqa: ANN401 - either kind
             return Target(
@@ -231,7 +217,7 @@ class OpenRouter:
 
         plan = Plan(
             model=model,
-            server=self._server,
+            where=self._name,
             timeout=timeout,
             attempts=attempts,
             breaker=breaker,
@@ -346,15 +332,30 @@ class OpenRouter:
         )
 
     def __repr__(self) -> str:
-        return f"OpenRouter({self._base_url!r}, key={self._key.label})"
+        return f"{type(self).__name__}({self._base_url!r}, key={self._key.label})"
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        raise TypeError("an OpenRouter is not pickled or copied: it holds a key and connections")
+        name = type(self).__name__
+        raise TypeError(f"an {name} is not pickled or copied: it holds a key and connections")
+
+    def _scopes(self, model: str) -> dict[str, str]:
+        """Return what a model depends on."""
+        raise NotImplementedError
+
+    def _encoded(
+        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
+    ) -> bytes:
+        """Return the bytes of a request."""
+        return encoded(asked.model, messages, {**asked.params, **fields}, stream=stream)
+
+    def _priced(self, reply: Reply) -> Reply:
+        """Return a reply that knows what it cost, where the backend does not say so itself."""
+        return reply
 
     async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
         """Ask a model once, and write down what that came to."""
-        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=asked.collects)
-        record = open_record(asked.model, asked.name)
+        body = self._encoded(asked, messages, fields, stream=asked.collects)
+        record = open_record(asked.model, asked.name, is_free=self._is_free)
         try:
             reading = self._reading(body, messages, record, asked.clocks)
             try:
@@ -375,8 +376,8 @@ class OpenRouter:
         reasoning_commits: bool = True,
     ) -> AsyncGenerator[Chunk]:
         """Ask a model once, and yield its answer as it comes, and write that down."""
-        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=True)
-        record = open_record(asked.model, asked.name)
+        body = self._encoded(asked, messages, fields, stream=True)
+        record = open_record(asked.model, asked.name, is_free=self._is_free)
         try:
             reading = self._reading(
                 body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
@@ -400,6 +401,7 @@ class OpenRouter:
             clocks=clocks_of(clocks, "clocks"),
             collects=self._collects if transport is None else collects(transport),
             server=self._server,
+            provider=self._provider,
         )
 
     def _reading(
@@ -415,6 +417,7 @@ class OpenRouter:
             table=self._table,
             secrets=(*texts(messages), key),
             keep_raw=self._keep_raw,
+            price=self._priced,
             **options,
         )
 
@@ -431,60 +434,3 @@ def _as_target(model: Model, named: Callable[[str], Target[Any]]) -> Target[Any]
             f" not {type(model).__qualname__}"
         )
     return target_of(model)
-
-
-def _checked_url(base_url: str) -> str:
-    try:
-        parts = urlsplit(base_url)
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"base_url must be an address with a port that exists: {error}") from None
-    # First of all, so that no message shows a password.
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("base_url must be a plain address: no user, query or fragment")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(
-            f"base_url must be an https address, or http to this machine, not {base_url!r}"
-        )
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            f"base_url must be https, or http to this machine alone, not {base_url!r}:"
-            " the key would travel in the open"
-        )
-    return base_url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("openrouter.ai")
-    (True, False)
-    """
-    return host in {"localhost", "::1"} or _LOOPBACK.fullmatch(host) is not None
-
-
-def _server_of(base_url: str) -> tuple[str, int]:
-    parts = urlsplit(base_url)
-    return cast("str", parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _headers(app: str | tuple[str, str] | None) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "X-OpenRouter-Metadata": "enabled",
-    }
-    title, referer = (app, None) if app is None or isinstance(app, str) else app
-    if title:
-        headers["X-OpenRouter-Title"] = title
-    if referer:
-        headers["HTTP-Referer"] = referer
-    return headers
-
-
-def _positive(value: float, option: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
-    if not 0 < value < inf:
-        raise ValueError(f"{option} must be above 0 and finite, not {value!r}")
-    return value
