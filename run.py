@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint`, `docs` or `api`.
+"""One command for everything: `python3 run.py demo`, `failover`, `test`, `bench` and others.
 
 The first time it makes `.venv` beside this file and installs what the task
 needs; after that it only starts the task. Whatever follows the task's name is
@@ -40,6 +40,11 @@ TASKS = {
         (["-P", "-m", "resilient._cli", "demo"],),
         anywhere=True,
     ),
+    "failover": Task(
+        "sixteen faults against a chain of two models, and a scorecard",
+        "openrouter",
+        (["-P", "-m", "resilient_openrouter.failover"],),
+    ),
     "test": Task("the whole test suite", "test", (["-m", "pytest"],)),
     "bench": Task("what a call costs, beside other libraries", "bench", (["-m", "benchmarks"],)),
     "lint": Task(
@@ -71,7 +76,7 @@ def main(argv: "List[str]") -> int:
     if not argv or argv[0] not in TASKS:
         print("usage: python3 run.py TASK [ARGUMENTS]\n", file=sys.stderr)
         for name, task in TASKS.items():
-            print("  {:6} {}".format(name, task.purpose), file=sys.stderr)
+            print("  {:8} {}".format(name, task.purpose), file=sys.stderr)
         return 0 if argv[:1] in ([], ["-h"], ["--help"]) else 2
     task = TASKS[argv[0]]
     make_ready(argv[0], task)

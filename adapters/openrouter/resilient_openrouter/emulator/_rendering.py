@@ -81,7 +81,7 @@ def _words(words: Words, places: Mapping[str, str]) -> Iterator[dict[str, str]]:
         half = len(text) // 2
         found = iter((text[:half], text[half:]))
     else:
-        found = iter((*pieces[:-1], pieces[-1][:-1]))
+        found = itertools.islice((*pieces[:-1], pieces[-1][:-1]), words.skip, None)
     for number, piece in enumerate(found):
         yield {"content": piece} if number else {"role": "assistant", "content": piece}
 

@@ -38,6 +38,7 @@ from resilient_openrouter.emulator.http import (
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
 from resilient_openrouter.emulator.scenarios import PARAMETERS, Scenario
 from resilient_openrouter.emulator.service import Service
+from resilient_openrouter.evidence import mapping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -239,6 +240,8 @@ class Emulator:
 
     async def _give(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
         scenario, parameters = parsed(entry.scenario, dialect.scenarios)
+        if scenario.no_prefill is not None and _ends_with_assistant(entry.body):
+            scenario, parameters = parsed(scenario.no_prefill, dialect.scenarios)
         scenario = _as_asked(scenario, entry.body, dialect)
         now = datetime.now(UTC)
         places = _places(entry, dialect, now) | parameters
@@ -330,6 +333,11 @@ def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
         "provider": _PROVIDERS.get(author, author.title()),
         "midnight": str(int(midnight.timestamp() * 1000)),
     }
+
+
+def _ends_with_assistant(body: Mapping[str, Any]) -> bool:
+    messages = cast("list[Any]", body["messages"])
+    return bool(messages) and mapping(messages[-1]).get("role") == "assistant"
 
 
 def _as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from resilient_openrouter.emulator.scenarios import (
     connections,
     errors_in_200,
+    failover,
     refusals,
     streams,
     successes,
@@ -30,4 +31,5 @@ SCENARIOS: dict[str, Scenario] = (
     | refusals.REFUSALS
     | streams.STREAMS
     | connections.CONNECTIONS
+    | failover.FAILOVER
 )

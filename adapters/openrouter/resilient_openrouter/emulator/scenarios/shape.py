@@ -33,13 +33,14 @@ class Words:
     """The words of an answer, an event each, with a gap behind every one.
 
     `count=None` is the whole text, in two halves where it is a single word; a
-    count goes round and round in it. `event` makes the event of a delta, in
-    the shape of OpenRouter where it is not given.
+    count goes round and round in it; `skip` leaves out the first ones. `event`
+    makes the event of a delta, in the shape of OpenRouter where it is not given.
     """
 
     text: str = "$text"
     count: Number | None = None
     gap: Number = "$gap"
+    skip: int = 0
     event: Callable[[dict[str, Any]], Event] | None = None
 
 
@@ -80,7 +81,8 @@ class Scenario:
     keep-alives before the body, `status=None` an answer without a byte.
     A `body` that is text is sent as it is, anything else as JSON; with `parts`
     the answer is a stream instead. A completion is streamed to whoever asks
-    for a stream, unless it `is_plain`.
+    for a stream, unless it `is_plain`. `no_prefill` names the scenario that
+    answers in its place where the last message is the assistant's.
     """
 
     status: int | None = 200
@@ -93,6 +95,7 @@ class Scenario:
     pause: Number = 0.0
     every: Number = "$every"
     ending: Ending = "whole"
+    no_prefill: str | None = None
 
 
 PARAMETERS: Final[dict[str, str]] = {
