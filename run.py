@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command for everything: `python3 run.py demo`, `failover`, `test`, `bench` and others.
+"""One command for everything: `python3 run.py demo`, `test`, `bench`, `lint`, `docs` and more.
 
 The first time it makes `.venv` beside this file and installs what the task
 needs; after that it only starts the task. Whatever follows the task's name is
@@ -65,6 +65,11 @@ TASKS = {
         "write public-api.txt anew, after a change of the public API that is meant",
         "test",
         (["tests/packaging/public_api.py"],),
+    ),
+    "mutants": Task(
+        "break each line of the core, and see which test notices (an hour)",
+        "mutants",
+        (["tests/core/mutation.py"],),
     ),
 }
 

@@ -43,6 +43,10 @@ def check_commands() -> None:
     found = metadata.entry_points(group="resilient.commands")
     assert {each.name for each in found} >= {"ask", "demo", "explain"}
     assert all(callable(each.load()) for each in found)
+    (plugin,) = metadata.entry_points(group="pytest11", name="resilient")
+    assert plugin.load().__name__ == "resilient.testing._pytest"
+    (entry,) = metadata.entry_points(group="hypothesis", name="resilient")
+    assert callable(entry.load())
 
 
 if __name__ == "__main__":

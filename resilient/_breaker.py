@@ -78,6 +78,10 @@ class CircuitBreaker(Pipeline, BreakerHandle):
         self._seen().check_key(key)
         return KeyedBreaker(self._owner, key)
 
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<CircuitBreaker {self._part.name or '(named after its function)'}>"
+
 
 @overload
 def circuit_breaker(fn: F, /) -> F: ...
@@ -182,7 +186,7 @@ def circuit_breaker(
 
 
 def breakers() -> Mapping[str, BreakerSnapshot]:
-    """Return a snapshot of every circuit breaker, by name.
+    """Return a snapshot of every circuit breaker that was called or handled so far, by name.
 
     >>> circuit_breaker("docs.stock").close()
     >>> breakers()["docs.stock"].state
@@ -257,7 +261,11 @@ _MODES = ("enforce", "observe")
 def _open_for(value: object, option: str) -> Backoff:
     if value is None or isinstance(value, int | float | timedelta):
         return constant(options.seconds(value, option, zero=True))
-    return backoff_of(value, option)
+    accepted = (
+        "seconds, a backoff such as exponential(base=30), a list of seconds,"
+        " or a function of the opening's number"
+    )
+    return backoff_of(value, option, accepted)
 
 
 def _check_key(key: object, option: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from resilient._core.functions import function_name, name_of
 from resilient._runtime.breaker import Settled, breaker_layer
 from resilient._runtime.clock import now, world
 from resilient._runtime.stream_breaker import stream_breaker_layer
-from resilient._runtime.world import Written
+from resilient._runtime.world import WORST, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from resilient._core.bound import Bound
+    from resilient._core.breaker_states import State
     from resilient._policies import Compile, Place, Policy, Targets
     from resilient._runtime.attempt import Layer
     from resilient._runtime.breaker import Find
@@ -75,11 +76,11 @@ class CircuitBreakerPart:
         written = self.written(self.name or _name_at(place))
         known = world().define(written)
         if known.options is not None:
-            _finder(known.options, place.fn)  # a key that no call can have is a mistake now
+            _finder(known.options, place)  # a key that no call can have is a mistake now
 
         def settle(here: World) -> Settled:
             family = here.family(written, self.default)
-            find = _finder(family.options, place.fn)
+            find = _finder(family.options, place)
             if find is None:
                 return Settled(here, family.single())
             return Settled(here, None, find(family))
@@ -87,9 +88,32 @@ class CircuitBreakerPart:
         make = stream_breaker_layer if place.stream else breaker_layer
         return make(settle, inner(place), place.classify)
 
+    def state(self, fn: Any) -> State:  # noqa: ANN401
+        """Return the state of its circuit around `fn`, of a family the worst."""
+        written = self.written(self.name or function_name(fn))
+        return world().peek(written, self.default).snapshot(now()).state
+
     def written(self, name: str) -> Written:
         """Return what was written here, for the registry."""
         return Written(name=name, options=self.options, place=self.place)
+
+
+def named(policies: Sequence[Policy], fn: Any) -> tuple[Policy, ...]:  # noqa: ANN401
+    """Return `policies` as they are around `fn`: a breaker without a name has the function's."""
+    if fn is None:
+        return tuple(policies)
+    return tuple(
+        replace(policy, name=function_name(fn))
+        if isinstance(policy, CircuitBreakerPart) and policy.name is None
+        else policy
+        for policy in policies
+    )
+
+
+def worst_state(around: Iterable[tuple[Policy, Any]]) -> State | None:
+    """Return the worst state of the circuits among policies, each with what it is around."""
+    states = [part.state(fn) for part, fn in around if isinstance(part, CircuitBreakerPart)]
+    return WORST[min(map(WORST.index, states))] if states else None
 
 
 def _name_at(place: Place) -> str:
@@ -117,14 +141,16 @@ def _per(options: Options) -> str:
     return key if isinstance(key, str) else f"answer of {name_of(key)}"
 
 
-def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # noqa: ANN401
-    """Return what finds the circuit of a call of `fn`; `None` where there is only one."""
+def _finder(options: Options, place: Place) -> Callable[[Family], Find] | None:
+    """Return what finds the circuit of a call there; `None` where there is only one."""
     if options.per is not None:
-        return _by_instance(fn)
+        return _by_instance(place.fn)
     key = options.key
     if key is None:
         return None
-    key_of = _argument(fn, key) if isinstance(key, str) else key
+    key_of = _argument(place.fn, key) if isinstance(key, str) else key
+    if place.name is not None:
+        key_of = _with_the_name(key_of, place.name)
 
     def find(family: Family) -> Find:
         def circuit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Circuit:
@@ -138,6 +164,15 @@ def _finder(options: Options, fn: Any) -> Callable[[Family], Find] | None:  # no
         return circuit
 
     return find
+
+
+def _with_the_name(key_of: Callable[..., Hashable], name: str) -> Callable[..., Hashable]:
+    """Ask for a key with what the caller's function gets: its target's name, not itself."""
+
+    def found(_: object, /, *args: Any, **kwargs: Any) -> Hashable:
+        return key_of(name, *args, **kwargs)
+
+    return found
 
 
 def _by_instance(fn: Any) -> Callable[[Family], Find]:  # noqa: ANN401

@@ -13,19 +13,20 @@ import copy
 import types
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from resilient._breaker_part import named, worst_state
 from resilient._core import options
 from resilient._core.bound import Bound
 from resilient._core.chain_options import chain_policy, check_routes, listed
 from resilient._core.fallback import TargetSpec
 from resilient._core.functions import name_of
-from resilient._guard import inside
+from resilient._guard import inside, written
 from resilient._items import Items
 from resilient._kinds import check_alike, is_stream, kind_to_await, kind_to_call
 from resilient._lints import lint_targets
 from resilient._pipeline import Compiled, build, row
-from resilient._policies import Place, Targets, chain_bound, check_streams, unique
+from resilient._policies import Fallback, Place, Targets, chain_bound, check_streams, unique
 from resilient._runtime.attempt import NamedLayer
 from resilient._runtime.chain import Chain, LastResort, TargetHealth
 from resilient._runtime.clock import now
@@ -34,6 +35,7 @@ from resilient._runtime.fallback import fallback_layer
 from resilient._runtime.plan import Plan
 from resilient._runtime.stream_fallback import stream_fallback_layer
 from resilient._stack import explain, listeners_of, pipeline_of
+from resilient._switch import board
 from resilient._target import Target
 from resilient.errors import AllTargetsFailed
 
@@ -43,9 +45,11 @@ if TYPE_CHECKING:
     from resilient._core.fallback import Midstream, Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome, Restarted
+    from resilient._guard import Inside
     from resilient._policies import Policy
     from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
+    from resilient._switch import InForce
     from resilient.typing import OnError, OnResult
 
 R = TypeVar("R")
@@ -170,6 +174,8 @@ class FallbackManager(Generic[R]):
         self._streams = _streams(self.targets)
         check_streams(policy, "FallbackManager", streams=self._streams)
         self._compiled = _compile(self.name, self.targets, self._chain, told, streams=self._streams)
+        self._written = self._chain, self._compiled
+        board.add(self, _follow)
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[R]:
         """Ask the targets with these arguments; return the answer and how it came about.
@@ -240,7 +246,14 @@ class FallbackManager(Generic[R]):
 
     def health(self) -> dict[str, TargetHealth]:
         """Return how each target has done so far, by name."""
-        return self._chain.health(now())
+        found = self._chain.health(now())
+        return {
+            name: replace(found[name], breaker=worst_state(_around(policies, call)))
+            for name, policies, call in self._guarded()
+        }
+
+    def _guarded(self) -> list[tuple[str, Sequence[Policy], Any]]:
+        return [(target.name, target.policies.policies, target.call) for target in self.targets]
 
     @property
     def bound(self) -> Bound:
@@ -255,7 +268,7 @@ class FallbackManager(Generic[R]):
         number = len(self.targets)
         lines = [f"{self.name}: {number} target{'' if number == 1 else 's'}, in this order"]
         for target in self.targets:
-            inner = target.policies.policies
+            inner = named(target.policies.policies, target.call)
             told = "; ".join(
                 f"{policy.kind}: {policy.explain(inner[place + 1 :])}"
                 for place, policy in enumerate(inner)
@@ -286,11 +299,14 @@ class _FunctionManager(FallbackManager[Any]):
         self.name = compiled.plan.name
         self.targets = tuple(Target(spec.name) for spec in chain.policy.targets)
         self._chain = chain
-        self._compiled = compiled
         self._fn = fn
         self._streams = is_stream(fn)
         # What is bound is an argument like any other.
         self._bound = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
+
+    @property
+    def _compiled(self) -> Compiled:  # type: ignore[override]  # what is in force now
+        return cast("Compiled", cast("Inside", inside(self._fn)).compiled)
 
     async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[Any]:
         """Call the function; return its answer and how it came about."""
@@ -312,6 +328,15 @@ class _FunctionManager(FallbackManager[Any]):
     ) -> Outcome[Any]:
         """Refuse: the function has its callables."""
         raise TypeError(f"{self.name} has callables of its own: use run(...)")
+
+    def _guarded(self) -> list[tuple[str, Sequence[Policy], Any]]:
+        found = cast("Inside", inside(self._fn))
+        policies: tuple[Policy, ...] = found.pipeline.policies
+        place = [isinstance(policy, Fallback) for policy in policies].index(True)
+        first, *others = [target.name for target in self.targets]
+        to = cast("Fallback", policies[place]).to
+        further = [(name, (), fn) for name, fn in zip(others, to, strict=True)]
+        return [(first, policies[place + 1 :], found.fn), *further]
 
     @property
     def bound(self) -> Bound:
@@ -336,7 +361,7 @@ def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
     >>> manager_of(ask).targets
     (Target('ask'),)
     """
-    found = inside(fn)
+    found = written(fn)
     if found is None or not found.compiled.chains:
         raise TypeError(f"{name_of(fn)} has no fallback: there is no manager behind it")
     return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
@@ -364,6 +389,58 @@ def manager_like(
         streams=made._streams,  # noqa: SLF001
     )
     return made
+
+
+def _follow(manager: FallbackManager[Any], in_force: InForce | None) -> None:
+    """Ask as is in force, or as was written."""
+    chain, compiled = manager._written  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if in_force is not None:
+        targets = [_changed(manager, target, in_force) for target in manager.targets]
+        if in_force.is_alone(manager):
+            compiled = _compile_alone(manager.name, targets, compiled.plan)
+        elif any(
+            new.policies.policies != old.policies.policies
+            for new, old in zip(targets, manager.targets, strict=True)
+        ):
+            chain = chain.anew()
+            compiled = _compile(
+                manager.name,
+                targets,
+                chain,
+                compiled.plan.listeners,
+                streams=compiled.plan.stream,
+            )
+    manager._chain, manager._compiled = chain, compiled  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _changed(manager: FallbackManager[Any], target: Target[Any], in_force: InForce) -> Target[Any]:
+    """Return `target` with the policies that are in force for it."""
+    changed = copy.copy(target)
+    policies = in_force.composition(manager, target.policies)
+    object.__setattr__(changed, "policies", policies)
+    return changed
+
+
+def _compile_alone(name: str, targets: Sequence[Target[Any]], before: Plan) -> Compiled:
+    """Compile the first of `targets` that is enabled, and no chain around it."""
+    first = next((target for target in targets if _is_enabled(target)), targets[0])
+    known = Targets()
+    place = Place(classify=first.classify, fn=first.call, stream=before.stream)
+    run = build(first.policies.policies, _asked(first), known, place, first.name)
+    kinds = tuple(policy.kind for policy in first.policies.policies)
+    plan = replace(
+        before,
+        policies=kinds,
+        targets=tuple(known.names),
+        describes=tuple(known.describes),
+        single=tuple(known.single),
+        retries="retry" in kinds,
+    )
+    return Compiled(replace(plan, name=name), run, run)
+
+
+def _is_enabled(target: Target[Any]) -> bool:
+    return target.enabled if isinstance(target.enabled, bool) else target.enabled()
 
 
 def _policies_of(target: Target[Any]) -> tuple[Policy, ...]:
@@ -410,6 +487,7 @@ def _compile(
             index=index,
             classify=target.classify,
             fn=target.call,
+            name=target.name if target.call is None else None,
             stream=streams,
         )
         runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
@@ -430,6 +508,15 @@ def _compile(
         stream=streams,
     )
     return Compiled(plan, run, run, (chain,))
+
+
+def _around(policies: Sequence[Policy], fn: Any) -> list[tuple[Policy, Any]]:  # noqa: ANN401
+    """Return all policies that a call of `fn` meets, each with what it is around."""
+    found = [(policy, fn) for policy in policies]
+    guarded = inside(fn)
+    if guarded is not None:
+        found += [(policy, guarded.fn) for policy in guarded.pipeline.policies]
+    return found
 
 
 def _asked(target: Target[Any]) -> Any:  # noqa: ANN401

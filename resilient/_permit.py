@@ -102,7 +102,10 @@ class BreakerHandle:
         ...     answer = 42
         """
         circuit = self._owner().single()
-        return BreakerPermit(circuit, circuit.admit(call_at_hand(circuit.name)))
+        admission = circuit.admit(call_at_hand(circuit.name))
+        if admission is not None:
+            admission.owner = None  # a block, and not all of the call that it is in
+        return BreakerPermit(circuit, admission)
 
     @contextmanager
     def isolate(self) -> Generator[None]:
@@ -116,7 +119,7 @@ class BreakerHandle:
         ...     prices.snapshot().state
         'isolated'
         """
-        owner = self._owner()
+        owner = self._changed()
         owner.by_hand(call_at_hand(owner.name), "isolate")
         try:
             yield
@@ -148,8 +151,12 @@ class BreakerHandle:
         """Return what there is to look at."""
         return self._owner()
 
+    def _changed(self) -> Family | Circuit:
+        """Return what something is done to by hand."""
+        return self._owner()
+
     def _by_hand(self, what: ByHand) -> None:
-        owner = self._owner()
+        owner = self._changed()
         owner.by_hand(call_at_hand(owner.name), what)
 
 
@@ -162,3 +169,9 @@ class KeyedBreaker(BreakerHandle):
 
     def _owner(self) -> Circuit:
         return self._of().for_key(self._key)
+
+    def _seen(self) -> Circuit:
+        return self._of().peek(self._key)
+
+    def _changed(self) -> Circuit:
+        return self._of().for_key(self._key, keep=True)

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from resilient._breaker_part import named
 from resilient._core.bound import Bound
 from resilient._core.functions import name_of
 from resilient._guard import guard_in, inside
@@ -112,7 +113,7 @@ def bound_of_function(fn: Any) -> Bound:  # noqa: ANN401
 
 def explain_guarded(fn: Any, composition: Composition, name: str) -> str:  # noqa: ANN401
     """Return the table that `explain` prints for `composition` around `fn`."""
-    policies = composition.policies
+    policies = named(composition.policies, fn)
     number = f"{len(policies)} polic{'y' if len(policies) == 1 else 'ies'}"
     lines = [f"{name}: {number}, outermost first"]
     for place, policy in enumerate(policies):

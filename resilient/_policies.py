@@ -56,6 +56,8 @@ class Place:
     classify: Classify | None = None
     fn: Callable[..., Any] | None = None
     """The function that all of it is around."""
+    name: str | None = None
+    """Where there is none: the name of the target, which the caller's function gets."""
     stream: bool = False
     """Whether what is inside opens a stream: then it gives an `Opened`."""
 

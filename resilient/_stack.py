@@ -8,19 +8,21 @@ it makes one guard of both, with its own policies outside.
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from resilient._core import options
 from resilient._core.chain_options import listed
 from resilient._core.functions import name_of
 from resilient._core.options import shown
-from resilient._guard import Guard, Inside, inside
+from resilient._guard import Guard, Inside, inside, written
 from resilient._kinds import kind_to_await, kind_to_decorate
 from resilient._lints import lint
 from resilient._pipeline import Composition, explain_guarded
 from resilient._runtime.block import Block
 from resilient._runtime.entry import run_for_outcome
 from resilient._runtime.listeners import check_listener
+from resilient._switch import board
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -79,11 +81,12 @@ class Pipeline(Composition):
         bound: tuple[Any, ...] = ()
         if type(fn) is types.MethodType:
             fn, bound = fn.__func__, (fn.__self__,)
-        known: dict[Any, Compiled] = self.__dict__.setdefault("_known", {})
+        here = _in_force(self)
+        known: dict[Any, Compiled] = here.__dict__.setdefault("_known", {})
         found = known.get(fn) if type(fn) is types.FunctionType else None
         if found is None:
             kind_to_await(fn, option)
-            found = self.compile(fn)
+            found = here.compile(fn)
             if type(fn) is types.FunctionType and "<locals>" not in fn.__qualname__:
                 # Two threads may get here together: one of them wins.
                 found = known.setdefault(fn, found)
@@ -104,8 +107,19 @@ class RetryPipeline(Pipeline):
 
     def __aiter__(self) -> Block:
         """Begin a block whose body is tried again."""
-        retry = cast("Retry", self.policies[0])
+        parts = _in_force(self).policies
+        found = next((part for part in parts if part.kind == "retry"), None)
+        if found is None:  # a test has put nothing in its place: the body runs once
+            mine = cast("Retry", self.policies[0])
+            return Block(replace(mine.policy, attempts=1), None)
+        retry = cast("Retry", found)
         return Block(retry.policy, retry.budget)
+
+
+def _in_force(pipeline: Pipeline) -> Pipeline:
+    """Return what a test has put in the place of `pipeline`, mostly itself."""
+    found = board.in_force
+    return pipeline if found is None else cast("Pipeline", found.composition(pipeline, pipeline))
 
 
 class FallbackPipeline(Pipeline, Generic[P, R_co]):
@@ -135,7 +149,7 @@ def decorate(fn: Any, outer: Composition) -> Any:  # noqa: ANN401
     if isinstance(fn, staticmethod | classmethod):
         method = cast("Any", fn)
         return type(method)(decorate(method.__func__, outer))
-    found = inside(fn)
+    found = written(fn)
     if found is None:
         return _guard(fn, outer)
     inner: Composition = found.pipeline

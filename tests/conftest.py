@@ -30,6 +30,13 @@ settings.register_profile("ci", settings.get_profile("dev"), max_examples=200, p
 settings.register_profile(
     "nightly", settings.get_profile("dev"), max_examples=20_000, derandomize=False
 )
+# Each mutant of the core is met by the same examples, and pytest runs many times in one process.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("dev"),
+    max_examples=20,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )

@@ -12,20 +12,24 @@ import logging
 import threading
 import weakref
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
 
 from resilient import (
     AllTargetsFailed,
+    CircuitOpen,
     FallbackManager,
     Target,
     TimedOut,
+    circuit_breaker,
+    consecutive,
     current_call,
     fallback,
     retry,
     stack,
+    time_window,
     timeout,
     value,
 )
@@ -73,6 +77,7 @@ def service():
         fallback(to=[second], degrade=value("last")),
         timeout(20),
         retry(attempts=3, on=(Busy, TimedOut), backoff=[1, 2]),
+        circuit_breaker("first", trip=time_window(60, min_calls=10**9)),
         timeout(3),
     )
     async def first(number):
@@ -91,6 +96,13 @@ def service():
         return number, call.attempt
 
     return first
+
+
+def assert_counted(calls):
+    """Of five fates two answer at once, one at the third attempt, and two fail three times."""
+    counted = circuit_breaker("first").snapshot()
+    assert (counted.state, counted.refused) == ("closed", 0)
+    assert (counted.calls, counted.failures) == (calls // 5 * 11, calls // 5 * 8)
 
 
 CALLS = {"asyncio": 10_000, "trio": 2_000}  # a task of trio costs many times one of asyncio
@@ -112,6 +124,7 @@ def test_ten_thousand_calls_at_once_leave_nothing(backend):
         async with anyio.create_task_group() as group:
             for number in range(CALLS[backend]):
                 group.start_soon(one, first, number)
+        assert_counted(CALLS[backend])
         here = runtime()
         assert not here.in_flight
         assert all(not table.armed for table in here.tables.values())
@@ -162,6 +175,13 @@ def test_ten_thousand_calls_need_no_collector_of_cycles(backend):
     assert len(alive) > 2 * CALLS[backend]
 
 
+class Listens:
+    """A listener, so that every call has a permit."""
+
+    def on_event(self, event, call):
+        """Keep nothing."""
+
+
 def fates():
     """Return functions that end in every way there is, by name, and what they note."""
     refs = []
@@ -190,6 +210,38 @@ def fates():
         note(current_call())
         await anyio.sleep(0.25)
 
+    async def opens():
+        note(current_call())
+        await anyio.sleep(0.25)
+        error = Busy()
+        note(error)
+        try:
+            raise error
+        finally:
+            del error
+
+    async def refused():
+        await opened()
+
+    async def probe():
+        breaker = circuit_breaker("probe", trip=consecutive(1), open_for=0)
+        breaker.acquire().fail()
+        with breaker.acquire():
+            await timeout(1)(fails)()
+
+    opened = stack(circuit_breaker("opened", trip=consecutive(1)), listeners=[Listens()])(opens)
+
+    async def refusal():
+        for _ in range(2):
+            with suppress(Busy, CircuitOpen):
+                await opened()
+        await anyio.sleep(0.25)
+        try:
+            await opened()
+        except CircuitOpen as error:
+            note(error)
+            raise
+
     async def block():
         async for attempt in retry(attempts=3, on=Busy, backoff=[1]):
             with attempt:
@@ -210,6 +262,13 @@ def fates():
         "the last error": fallback(to=[fails_too], raises="last")(fails),
         "a last resort": fallback(degrade=value(7))(fails),
         "a guard in a guard": again(timeout(1)(fails)),
+        "a breaker": circuit_breaker("fails", trip=consecutive(9))(fails),
+        "a breaker that opens": circuit_breaker("opens", trip=consecutive(1))(opens),
+        "a breaker that listens": opened,
+        "a breaker that hangs": stack(retry(), circuit_breaker("hangs"), timeout(1))(hangs),
+        "a refusal": refusal,
+        "a refusal in a chain": fallback(to=[refused])(refusal),
+        "a probe": probe,
         "a manager": FallbackManager(chain, deadline=5).run,
         "a block": block,
     }

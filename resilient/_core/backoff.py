@@ -179,14 +179,21 @@ def fibonacci(
     return _schedule(FibonacciNumbers(), base, cap, jitter)
 
 
-def backoff_of(value: object, option: str = "backoff") -> Backoff:
+_ACCEPTED = (
+    "a backoff such as exponential() or constant(1), a list of seconds,"
+    " or a function of the retry's number"
+)
+
+
+def backoff_of(value: object, option: str = "backoff", accepted: str = _ACCEPTED) -> Backoff:
     """Return the backoff that an option means.
 
     It may be a backoff, a list or tuple of seconds (the last one repeats), or
     a function from the number of the retry, 1 for the first, to seconds. An
     answer of the function that is no number of seconds fails the call: a
     `ValueError` for a number below 0, NaN or infinity, a `TypeError` for
-    anything else, both naming the function.
+    anything else, both naming the function. `accepted` is what the message of
+    a `TypeError` names.
 
     >>> listed = backoff_of([3, 6, 9])
     >>> [listed.wait(retry, rnd=0.5, previous=None) for retry in (1, 2, 3, 4)]
@@ -206,8 +213,7 @@ def backoff_of(value: object, option: str = "backoff") -> Backoff:
     if callable(value):
         refuse_async(value, option)
         return Computed(cast("Callable[[int], Seconds]", value))
-    accepted = "a backoff such as exponential() or constant(1), a list of seconds, or a function"
-    raise TypeError(f"{option} must be {accepted} of the retry's number, not {shown(value)}")
+    raise TypeError(f"{option} must be {accepted}, not {shown(value)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,12 +120,14 @@ class HalfOpen:
 class Permit:
     """An admission to one period; settled once."""
 
-    __slots__ = ("granted", "period", "settled")
+    __slots__ = ("granted", "owner", "period", "settled")
 
     def __init__(self, period: Evidence | HalfOpen | None, granted: float) -> None:
         self.period = period
         self.granted = granted
         self.settled = False
+        # The call that it admits with all that is inside of it, if it is one.
+        self.owner: object = None
 
 
 class Refusal(NamedTuple):

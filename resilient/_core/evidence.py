@@ -8,7 +8,7 @@ Evidence is written by many threads. Each change is one step that the
 interpreter's lock does not divide: it switches threads when a function begins
 or has returned and at jumps back, and between the load and the store of
 `counts[0] += 1` there is neither. A build without that lock writes under one
-of its own (see `_runtime.breakers`).
+of its own (see `_runtime.circuit`).
 """
 
 from __future__ import annotations
@@ -199,7 +199,11 @@ class LastSeconds(Evidence):
 
 
 class Several(Evidence):
-    """Evidence of several rules at once, each with whether slow calls matter to it."""
+    """Evidence of several rules at once, each with whether slow calls matter to it.
+
+    Each is exact for itself; of two calls that end at once, two rules may see
+    them in different orders.
+    """
 
     __slots__ = ("parts",)
 

@@ -67,6 +67,8 @@ class RetryRun:
     policy: RetryPolicy
     began: float
     tries: int = 0
+    # Those of them that were refused before the target was called: no attempts.
+    refused: int = 0
     waits: list[float] = field(default_factory=list[float])
     # The number of the next computed wait: a hint sets it back to the first.
     _retry: int = 1
@@ -150,12 +152,12 @@ def give_up_note(run: RetryRun, stop: Stop, elapsed: float, why: str | None = No
     """Return the note for the error that surfaces, `None` where it would say nothing.
 
     An error that the first attempt raised and that is simply not retryable
-    gets none: that is the normal case.
+    gets none, and neither does a refusal of the first: that is the normal case.
     """
-    if run.tries <= 1 and stop.result in {"not_retryable", "exhausted"}:
+    if run.tries <= 1 and stop.result in {"not_retryable", "exhausted", "rejected"}:
         return None
-    attempts = f"{run.tries} attempt{'' if run.tries == 1 else 's'}"
-    text = f"gave up after {attempts} in {elapsed:.2f} s"
+    made = run.tries - run.refused
+    text = f"gave up after {made} attempt{'' if made == 1 else 's'} in {elapsed:.2f} s"
     if run.waits:
         shown = ", ".join(f"{wait:.2f}" for wait in run.waits[:_SHOWN])
         more = ", ..." if len(run.waits) > _SHOWN else ""

@@ -22,6 +22,7 @@ from resilient.errors import AllTargetsFailed, Rejected, Unacceptable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from resilient._core.breaker_states import State
     from resilient._core.fallback import FallbackPolicy, TargetSpec
     from resilient._core.faults import Classify, Fault
     from resilient._core.outcome import SkippedTarget
@@ -61,6 +62,8 @@ class TargetHealth:
     last_error: str | None
     blocked_for: float
     """Seconds for which it is not asked, 0 when it is."""
+    breaker: State | None = None
+    """The state of its circuit breaker, the worst where it has several; `None` without one."""
 
 
 class Chain:
@@ -110,6 +113,10 @@ class Chain:
         self.lock = threading.Lock()
         degrade = policy.degrade
         self.memory = Memory(degrade) if isinstance(degrade, LastGood) else None
+
+    def anew(self) -> Chain:
+        """Return a chain of the same policy that remembers nothing."""
+        return Chain(self.policy, self.classify, self.group, leaves=self.leaves)
 
     def settle(self, targets: tuple[TargetSpec, ...], places: Sequence[int]) -> None:
         """Fix the targets, once their names are known."""

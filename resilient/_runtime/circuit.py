@@ -31,7 +31,7 @@ from resilient._runtime.exact import count, has_gil
 from resilient.errors import CircuitIsolated, CircuitOpen
 
 if TYPE_CHECKING:
-    from resilient._core.breaker import Change
+    from resilient._core.breaker import Change, Refusal
     from resilient._core.breaker_policy import BreakerPolicy
     from resilient._core.breaker_states import State
     from resilient._core.events import Origin
@@ -116,7 +116,11 @@ class Circuit:
         self.used = False
 
     def admit(self, call: Call) -> Permit | None:
-        """Admit `call`, or raise `CircuitOpen`; one that only observes has no permit then."""
+        """Admit `call`, or raise `CircuitOpen`.
+
+        There is no permit for what passes all the same: where the circuit only
+        observes, and for a part of a probe.
+        """
         now = call.runtime.clock()
         breaker = self.breaker
         # The instant first: it is infinite in every state but open.
@@ -127,11 +131,16 @@ class Circuit:
         else:
             with self.lock:
                 self._catch_up()
-                found, change = breaker.admit(now)
+                found: Permit | Refusal | None = None
+                if not self._is_part_of_probe(call):
+                    found, change = breaker.admit(now)
+                    self._note(now, change, call)
                 state = breaker.state
-                self._note(now, change, call)
             self._tell()
+            if found is None:
+                return None
             if isinstance(found, Permit):
+                found.owner = call
                 return found
             kind = CircuitIsolated if found.isolated else CircuitOpen
             error = kind(self.name, retry_after=found.retry_after, opened_by=found.cause)
@@ -146,6 +155,24 @@ class Circuit:
             raise error
         finally:
             del error  # its traceback holds this frame
+
+    def _is_part_of_probe(self, call: Call) -> bool:
+        """Tell whether `call` belongs to a probe on its way (with the lock held).
+
+        A function that this circuit guards may call another one that it guards
+        as well. Refused, that would end the probe around it without a result,
+        and the circuit would never close.
+        """
+        half_open = self.breaker.half_open
+        if half_open is None:
+            return False
+        owners = [permit.owner for permit in half_open.places]
+        outer: Call | None = call
+        while outer is not None:
+            if any(owner is outer for owner in owners):
+                return True
+            outer = outer.parent
+        return False
 
     def _report(
         self, call: Call, now: float, error: CircuitOpen, origin: Origin | None, state: State

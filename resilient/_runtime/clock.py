@@ -20,6 +20,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import anyio
+
 from resilient._runtime.world import World
 from resilient._runtime.world import process as whole_process
 
@@ -60,6 +62,10 @@ class Runtime:
         self.tables: dict[float, Table] = {}
         # The tasks that a limit of ours is cancelling right now (asyncio only).
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
+
+    async def sleep(self, seconds: float) -> None:
+        """Let a wait between two attempts pass; a test may put in its place what passes at once."""
+        await anyio.sleep(seconds)
 
 
 def runtime_of(loop: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> Runtime:

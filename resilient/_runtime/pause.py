@@ -11,7 +11,6 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.lowlevel
 
 from resilient._core.deadline import ROUNDING
@@ -52,7 +51,7 @@ async def _sleep(call: Call, seconds: float) -> None:
     until = call.runtime.clock() + seconds
     left, slept = seconds, inf
     while ROUNDING < left < slept:
-        await anyio.sleep(left)
+        await call.runtime.sleep(left)
         left, slept = until - call.runtime.clock(), left
 
 

@@ -73,6 +73,7 @@ class Retrying:
         hint = fault.retry_after if fault is not None else None
         if isinstance(error, Rejected):
             hint = error.retry_after
+            run.refused += not call.is_open  # it may come from inside of the target
         if fault is not None and fault.retry_after is not None:
             call.hinted(fault.source)
         now = call.runtime.clock()

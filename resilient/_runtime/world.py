@@ -16,7 +16,7 @@ import weakref
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from resilient._core.breaker import IllegalTransitionError
 from resilient._core.options import shown
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 MOST_KEYS = 1024
 """Circuits of one family; one that is closed makes room for another."""
 
-_WORST = ("isolated", "open", "half_open", "closed", "disabled")
-"""The states of a family's circuits by how much they say of it."""
+WORST: Final[tuple[State, ...]] = ("isolated", "open", "half_open", "closed", "disabled")
+"""The states of several circuits by how much they say of what they guard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,20 +181,24 @@ class Family:
                 f"circuit_breaker(key=) must give something hashable, not {shown(key)}"
             ) from None
 
-    def for_key(self, key: Hashable) -> Circuit:
-        """Return the circuit of `key`."""
+    def for_key(self, key: Hashable, *, keep: bool = False) -> Circuit:
+        """Return the circuit of `key`; `keep` it even where there is no room for it."""
         found = self.by_key.get(key)
         if found is None:
             with self.lock:
                 found = self.by_key.get(key)
                 if found is None:
-                    return self._new_key(key)
+                    return self._new_key(key, keep=keep)
         found.used = True
         return found
 
-    def _new_key(self, key: Hashable) -> Circuit:
+    def peek(self, key: Hashable) -> Circuit:
+        """Return the circuit of `key` to be looked at: that makes no room for it."""
+        return self.by_key.get(key) or self._made()
+
+    def _new_key(self, key: Hashable, *, keep: bool) -> Circuit:
         made = self._made()
-        if len(self.by_key) < MOST_KEYS or self._makes_room():
+        if len(self.by_key) < MOST_KEYS or self._makes_room() or keep:
             self.by_key[key] = made
         else:
             once(
@@ -302,7 +306,7 @@ class Family:
         if not self.options.is_keyed:
             return self.single().snapshot(now)
         shots = [circuit.snapshot(now) for circuit in self.circuits()]
-        worst = min(shots, key=lambda shot: _WORST.index(shot.state), default=None)
+        worst = min(shots, key=lambda shot: WORST.index(shot.state), default=None)
         waits = [shot.retry_after for shot in shots if shot.retry_after is not None]
         return BreakerSnapshot(
             name=self.name,

@@ -1,8 +1,8 @@
-"""See what calls do: OpenTelemetry spans, lines in the log, events for listeners of your own.
+"""See what calls do: OpenTelemetry spans and metrics, lines in the log, events for listeners.
 
-Both are on by default: spans cost next to nothing until a tracer provider is
-set, and the log is silent while calls succeed. Nothing that goes into a call
-or comes out of it is recorded.
+All are on by default: spans and metrics cost next to nothing until a provider
+is set, and the log is silent while calls succeed. Nothing that goes into a
+call or comes out of it is recorded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from resilient._runtime.listeners import Listener
 from resilient.telemetry._describe import SpanDescription, annotate
 from resilient.telemetry._install import install, uninstall
 from resilient.telemetry._listeners import Noted, Recent, only
+from resilient.telemetry._signals import Signal, Signals
 
 __all__ = (
     "annotate",
@@ -19,6 +20,8 @@ __all__ = (
     "Noted",
     "only",
     "Recent",
+    "Signal",
+    "Signals",
     "SpanDescription",
     "uninstall",
 )

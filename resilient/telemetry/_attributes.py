@@ -10,6 +10,7 @@ from resilient.telemetry import names
 if TYPE_CHECKING:
     from resilient._core import events
     from resilient._core.breaker_states import State
+    from resilient._core.outcome import WaitSource
     from resilient.telemetry._call import Call
 
 Attributes = dict[str, Any]
@@ -82,8 +83,7 @@ def of_attempt_end(event: events.AttemptEnded) -> Attributes:
         names.DISPOSITION: event.disposition,
     }
     if event.wait is not None and event.wait_source is not None:
-        attributes[names.DELAY] = float(event.wait)
-        attributes[names.DELAY_SOURCE] = event.wait_source
+        attributes |= of_wait(event.wait, event.wait_source)
     if event.hint_source is not None:
         attributes[names.HINT_SOURCE] = event.hint_source
     if event.timeout is not None and event.timeout_limit is not None:
@@ -97,6 +97,11 @@ def of_attempt_end(event: events.AttemptEnded) -> Attributes:
     if status is not None:
         attributes[names.STATUS] = status
     return attributes
+
+
+def of_wait(seconds: float, source: WaitSource) -> Attributes:
+    """Say which wait follows an attempt, and who asked for it."""
+    return {names.DELAY: float(seconds), names.DELAY_SOURCE: source}
 
 
 def of_call_end(event: events.CallEnded, call: Call) -> Attributes:

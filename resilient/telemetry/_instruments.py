@@ -36,8 +36,14 @@ class Instruments:
         meter = provider.get_meter(names.SCOPE, version(), schema_url=names.SCHEMA_URL)
         self._made = {metric.name: self._make(meter, metric) for metric in names.METRICS}
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - each kind has a method of its own
-        return self._made[name]
+    def puts(self) -> dict[str, Callable[..., None]]:
+        """Return what records a number, by the names of the metrics that are recorded."""
+        methods = {"histogram": "record", "counter": "add"}
+        return {
+            metric.name: getattr(self._made[metric.name], methods[metric.instrument])
+            for metric in names.METRICS
+            if metric.instrument in methods
+        }
 
     def _make(self, meter: Meter, metric: Metric) -> Any:  # noqa: ANN401
         said = {"unit": metric.unit, "description": metric.says}

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 class MetricsListener:
     """Measures with the instruments of one provider."""
 
-    __slots__ = ("_failures", "_hooks", "instruments")
+    __slots__ = ("_failures", "_hooks", "_put", "instruments")
 
     def __init__(self, provider: MeterProvider, failures: Failures) -> None:
         self.instruments = instruments_of(provider)
+        self._put = self.instruments.puts()
         self._failures = failures
         self._hooks: dict[type[events.Event], Callable[[Any, Call], None]] = {
             events.AttemptEnded: self._attempt_ended,
@@ -119,10 +120,10 @@ class MetricsListener:
     def _record(
         self, name: str, number: float, attributes: Attributes, context: Context | None
     ) -> None:
-        self.instruments[name].record(number, attributes, context=context)
+        self._put[name](number, attributes, context=context)
 
     def _count(self, name: str, attributes: Attributes, context: Context | None) -> None:
-        self.instruments[name].add(1, attributes, context=context)
+        self._put[name](1, attributes, context=context)
 
 
 def _of_pipeline(call: Call) -> Attributes:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resilient.telemetry._failures import Failures
 
 _INTERNAL = SpanKind.INTERNAL
+_TELLS_OF_A_REFUSAL = {events.TargetSkipped, events.RetryScheduled}
 
 
 class OtelListener:
@@ -66,6 +67,7 @@ class OtelListener:
             events.TimeoutFired: self._timeout_fired,
             events.TargetSkipped: self._unasked.skipped,
             events.CallRejected: self._unasked.refused,
+            events.RetryScheduled: self._unasked.scheduled,
             events.BreakerChanged: self._breaker_changed,
             events.FellBack: self._fell_back,
             events.Degraded: self._degraded,
@@ -81,7 +83,7 @@ class OtelListener:
         hook = self._hooks.get(type(event))
         if hook is None or spans is None or spans.ended:
             return
-        if spans.refused is not None and type(event) is not events.TargetSkipped:
+        if spans.refused is not None and type(event) not in _TELLS_OF_A_REFUSAL:
             self._unasked.settle(spans, call)
         hook(spans, event, call)
 

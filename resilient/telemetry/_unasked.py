@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from resilient.telemetry._attributes import of_refusal, of_rejection, of_skip
+from resilient.telemetry._attributes import of_refusal, of_rejection, of_skip, of_wait
 from resilient.telemetry._spans import fail, finish
 
 if TYPE_CHECKING:
@@ -40,12 +40,17 @@ class Unasked:
         if event.enforced:
             spans.refused = event
 
-    def settle(self, spans: CallSpans, call: Call) -> None:
+    def scheduled(self, spans: CallSpans, event: events.RetryScheduled, call: Call) -> None:
+        """Say on a rejected attempt which wait follows; another attempt says so at its end."""
+        self.settle(spans, call, of_wait(event.wait, event.source))
+
+    def settle(self, spans: CallSpans, call: Call, wait: Attributes | None = None) -> None:
         """Make a rejected attempt of the refusal, if there is one: no chain has taken it."""
         event, spans.refused = spans.refused, None
         if event is None:
             return
-        span = self._begin(spans, call, event.at, of_rejection(event, call), _links(event))
+        attributes = of_rejection(event, call) | (wait or {})
+        span = self._begin(spans, call, event.at, attributes, _links(event))
         if span.is_recording() and event.error is not None:
             kind = self._failures.type_of(call.plan.name, event.error)
             fail(span, kind, self._failures.text_of(event.error))
@@ -55,12 +60,10 @@ class Unasked:
         """Make a skipped attempt; a refusal that led to it is a part of it."""
         attributes = of_skip(event)
         links: tuple[Link, ...] = ()
-        refused = spans.refused
-        if refused is not None and call.target_index == event.target_index:
-            spans.refused = None
+        refused, spans.refused = spans.refused, None
+        if refused is not None:
             attributes |= of_refusal(refused)
             links = _links(refused)
-        self.settle(spans, call)
         span = self._begin(spans, call, event.at, attributes, links)
         finish(span, spans.times.ns(event.at))
 

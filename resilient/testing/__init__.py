@@ -3,6 +3,7 @@
 `virtual_time` runs an async function on a clock that jumps: a test of an hour
 of retries takes milliseconds and reads exact times. `Tester` runs policies
 against scripts of failures, on asyncio and trio, and compares what happened.
+`capture_spans` shows what telemetry makes of it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
+from resilient.testing._check_backend import check_backend
 from resilient.testing._leftovers import leftovers
+from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
 from resilient.testing._run import CallerRun, Run
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
+from resilient.testing._spans import CapturedSpans, capture_spans
 from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
+from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
@@ -25,17 +30,26 @@ __all__ = (
     "CallerRun",
     "cancel_at_every_await",
     "Cancelled",
+    "capture_spans",
+    "CapturedMetric",
+    "CapturedSpans",
+    "check_backend",
     "Fail",
     "FailureSchedule",
     "FaultError",
     "FaultyBackend",
     "fresh_breakers",
     "Hang",
+    "instant",
     "Interrupted",
     "Interruption",
     "leftovers",
     "Log",
+    "MetricPoint",
     "Ok",
+    "overrides",
+    "policies_off",
+    "policies_on",
     "Raised",
     "Returned",
     "Run",

@@ -19,6 +19,7 @@ from resilient.testing._caller import Caller
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Log
 from resilient.testing._run import CallerRun, Run
+from resilient.testing._spans import CapturedSpans
 from resilient.testing._tasks import all_blocked
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from resilient._runtime.listeners import Listener
     from resilient.testing._schedule import FailureSchedule
-    from resilient.testing._spans import CapturedSpans
     from resilient.testing._subject import Ready
     from resilient.testing._virtual import Backend
 
@@ -163,7 +163,6 @@ def _told(listeners: tuple[Listener, ...], scene: Scene) -> Generator[None]:
 def _spans() -> CapturedSpans | None:
     """Return what captures spans, where the SDK is installed."""
     try:
-        from resilient.testing._spans import CapturedSpans  # noqa: PLC0415 - the SDK may be absent
+        return CapturedSpans()
     except ImportError:
         return None
-    return CapturedSpans()

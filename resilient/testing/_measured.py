@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class MetricPoint:
     """What was measured under one set of attributes.
 
     `sum` is what was added up, or seen last; `count` is how many values a
@@ -26,8 +26,8 @@ class Point:
 class CapturedMetric:
     """A metric of a test: its points, and what they add up to.
 
-    >>> answered = Point(attributes={"resilient.call.outcome": "success"}, sum=1.5, count=3)
-    >>> refused = Point(attributes={"resilient.call.outcome": "rejected"}, sum=0.5)
+    >>> answered = MetricPoint(attributes={"resilient.call.outcome": "success"}, sum=1.5, count=3)
+    >>> refused = MetricPoint(attributes={"resilient.call.outcome": "rejected"}, sum=0.5)
     >>> metric = CapturedMetric("resilient.call.duration", "s", (answered, refused))
     >>> metric.sum, metric.count
     (2.0, 4)
@@ -35,7 +35,7 @@ class CapturedMetric:
 
     name: str
     unit: str
-    points: tuple[Point, ...]
+    points: tuple[MetricPoint, ...]
 
     @property
     def sum(self) -> float:

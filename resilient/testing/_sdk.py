@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from resilient.testing._measured import CapturedMetric, Point
+from resilient.testing._measured import CapturedMetric, MetricPoint
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -103,9 +103,9 @@ class Measurements:
                 yield from scope.metrics
 
 
-def _point(found: Any) -> Point:  # noqa: ANN401 - the SDK has a class for each instrument
+def _point(found: Any) -> MetricPoint:  # noqa: ANN401 - the SDK has a class for each instrument
     is_histogram = isinstance(found, HistogramDataPoint)
-    return Point(
+    return MetricPoint(
         attributes=dict(found.attributes),
         sum=found.sum if is_histogram else found.value,
         count=found.count if is_histogram else 1,

@@ -6,8 +6,10 @@ one schedule give the same spans to the byte.
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +19,36 @@ from resilient.telemetry import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.sampling import Sampler
+    from opentelemetry.trace import SpanContext
 
     from resilient._runtime.listeners import Listener
     from resilient.testing._measured import CapturedMetric
 
 
 class CapturedSpans:
-    """The spans that were made, in the order in which they began; also the metrics and the log."""
+    """The spans of a test, in the order in which they began; also its metrics and its log lines.
+
+    Made by `capture_spans`. To capture what other libraries make as well, give
+    them `provider` and `meter_provider`.
+    """
+
+    started: list[ReadableSpan]
+    """The spans that began."""
+    ended: list[ReadableSpan]
+    """The spans that ended, in the order in which they did."""
+    logs: list[logging.LogRecord]
+    """The lines of the library's log, of every severity."""
+    provider: TracerProvider
+    """Where the spans come from."""
+    meter_provider: MeterProvider
+    """Where the metrics come from."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         sdk = _sdk()
-        self.started: list[ReadableSpan] = []
-        self.ended: list[ReadableSpan] = []
-        self.logs: list[logging.LogRecord] = []
-        """The lines of the library's log, all severities."""
+        self.started, self.ended, self.logs = [], [], []
         self.provider = sdk.tracer_provider(sdk.Noting(self.started, self.ended), sampler)
         self._measurements = sdk.Measurements()
         self.meter_provider = self._measurements.provider
@@ -43,12 +59,12 @@ class CapturedSpans:
         """What was measured so far, by the names of the metrics; none that has no point."""
         return self._measurements.read() if self._measured is None else self._measured
 
-    def close(self) -> None:
+    def _freeze(self) -> None:
         """Measure no further."""
         self._measured = self._measurements.read()
 
     def listeners(self) -> tuple[Listener, ...]:
-        """Return what listens for this capture."""
+        """Return what makes its spans and metrics, as listeners."""
         from resilient.telemetry._failures import Failures  # noqa: PLC0415 - as `_sdk`
         from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as `_sdk`
         from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
@@ -85,6 +101,15 @@ class CapturedSpans:
         """Return the tree with instants in seconds, status and every attribute."""
         first = min((span.start_time or 0 for span in self), default=0)
         return "".join(f"{line}\n" for line in self._lines(None, partial(_long, first), ""))
+
+    def to_json(self) -> str:
+        """Return the spans as JSON, the same text for the same spans.
+
+        Under virtual time that is the same to the byte in every run, on
+        asyncio and trio: instants are exact and count from the year 2000, and
+        the ids of traces and spans count from 1.
+        """
+        return json.dumps([_as_json(span) for span in self], indent=2, sort_keys=True) + "\n"
 
     def _lines(
         self, parent: int | None, line: Callable[[ReadableSpan], str], indent: str
@@ -137,6 +162,35 @@ def _long(first: int, span: ReadableSpan) -> str:
         for name in sorted(attributes)
     ]
     return "  ".join(told)
+
+
+def _as_json(span: ReadableSpan) -> dict[str, Any]:
+    context = span.get_span_context()
+    return {
+        "name": span.name,
+        "kind": span.kind.name,
+        "trace_id": None if context is None else format(context.trace_id, "032x"),
+        "span_id": _hex(context),
+        "parent_id": _hex(span.parent),
+        "start": _instant(span.start_time),
+        "end": _instant(span.end_time),
+        "status": span.status.status_code.name,
+        "description": span.status.description,
+        "attributes": dict(span.attributes or {}),
+        "links": [_hex(link.context) for link in span.links],
+        "events": [event.name for event in span.events],
+    }
+
+
+def _hex(context: SpanContext | None) -> str | None:
+    return None if context is None else format(context.span_id, "016x")
+
+
+def _instant(nanoseconds: int | None) -> str | None:
+    if nanoseconds is None:
+        return None
+    whole, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - of any type that a span can hold
@@ -194,7 +248,7 @@ def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
     try:
         yield spans
     finally:
-        spans.close()
+        spans._freeze()  # noqa: SLF001 - of the class above
         log.setLevel(level)
         log.removeHandler(handler)
         process.loud, process.watch = loud, watch

@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from resilient_openrouter.emulator import SCENARIOS, Emulator
+from resilient_openrouter.emulator import SCENARIOS, SWITCHES, Emulator
 from resilient_openrouter.emulator.__main__ import main
 from resilient_openrouter.emulator.scenarios import PARAMETERS
 from resilient_openrouter.emulator.scenarios.openai import OPENAI
@@ -61,6 +61,73 @@ async def test_a_success_looks_like_the_real_one():
         assert found["model"] == "openai/gpt-4o-20260317"
         assert found["provider"] == "OpenAI"
         assert found["usage"]["cost"] == 0.00001255
+
+
+BASE = (
+    '"object":"chat.completion.chunk","created":1777319808,'
+    '"model":"openai/gpt-4o-20260317","provider":"OpenAI"'
+)
+USAGE = (
+    '"usage":{"prompt_tokens":19,"completion_tokens":7,"total_tokens":26,"cost":1.255e-05,'
+    '"is_byok":false,"cost_details":{"upstream_inference_cost":1.255e-05,'
+    '"upstream_inference_prompt_cost":3.8e-06,"upstream_inference_completions_cost":8.75e-06},'
+    '"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}'
+)
+
+
+def line(delta, finish="null", native="null", more=""):
+    """Return an event as it stands on the wire."""
+    return (
+        f'data: {{"id":"gen-1777319809-n1Y7aaaaaaaaaaaaaaaa",{BASE},"choices":[{{"index":0,'
+        f'"delta":{delta},"finish_reason":{finish},"native_finish_reason":{native}}}]{more}}}\n\n'
+    )
+
+
+async def test_a_stream_is_exact_to_the_byte():
+    """A stream has the bytes of the recorded ones: comments, deltas, two ends, usage, `[DONE]`."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.script("openai/gpt-4o", ["ok_stream"])
+        response = await ask(client)
+        comment = ": OPENROUTER PROCESSING\n\n"
+        assert response.text == (
+            comment * 2
+            + line('{"role":"assistant","content":"Ho"}')
+            + line('{"content":"la"}')
+            + line('{"content":""}', '"stop"', '"completed"')
+            + line('{"role":"assistant","content":""}', '"stop"', '"completed"', f",{USAGE}")
+            + "data: [DONE]\n\n"
+        )
+        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["cache-control"] == "no-cache"
+
+
+async def test_a_completion_is_streamed_to_whoever_asks():
+    """The same model answers in one piece or as a stream, as the request wants it."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        streamed = await client.post("chat/completions", json=QUESTION | {"stream": True})
+        emulator.script("openai/gpt-4o", ["ok_stream"])
+        written = await ask(client)
+        assert streamed.text == written.text.replace("1777319810", "1777319809")
+
+
+async def test_a_stream_may_be_cut_anywhere():
+    """Chunks of HTTP may be single bytes, in the middle of lines and of characters."""
+    async with Emulator() as emulator:
+        port = httpx.URL(emulator.url).port
+        body = json.dumps(QUESTION | {"model": "emu/ok_stream_bytes"}).encode()
+        head = (
+            "POST /api/v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            f"authorization: Bearer k\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(head.encode() + body)
+            read = b""
+            with contextlib.suppress(anyio.EndOfStream):
+                while True:
+                    read += await stream.receive()
+        chunks = read.partition(b"\r\n\r\n")[2]
+        assert chunks.startswith(b"1\r\n:\r\n1\r\n \r\n1\r\nO\r\n")
+        assert chunks.endswith(b"1\r\n]\r\n1\r\n\n\r\n1\r\n\n\r\n0\r\n\r\n")
 
 
 async def test_a_script_is_played_and_its_last_entry_repeats():
@@ -123,12 +190,12 @@ async def test_what_is_no_conversation_gets_400():
 
 
 async def test_other_paths_get_404():
-    """There is one endpoint; everything else is not found, and the journal says what was sought."""
+    """What is at no path is not found, and the journal says what was sought."""
     async with Emulator() as emulator, client_of(emulator) as client:
-        assert (await client.get("models")).status_code == 404
+        assert (await client.get("nothing")).status_code == 404
         assert (await client.post("chat", content=b"x" * 100)).status_code == 404
         assert [(entry.path, entry.scenario) for entry in emulator.journal] == [
-            ("/api/v1/models", "e404_address"),
+            ("/api/v1/nothing", "e404_address"),
             ("/api/v1/chat", "e404_address"),
         ]
 
@@ -277,7 +344,7 @@ def test_a_wrong_script_is_refused_at_once(scenarios, message):
 
 def test_parameters_are_all_used():
     """Every parameter stands in some scenario."""
-    text = repr(SCENARIOS)
+    text = repr((SCENARIOS, SWITCHES)) + "$size"  # which stands in $filler
     assert [name for name in PARAMETERS if f"${name}" not in text] == []
 
 
@@ -344,7 +411,7 @@ class TestProgram:
     def test_it_lists_its_scenarios(self):
         """`--list` prints the names of all scenarios, of either API."""
         done = self.run("--list")
-        listed = [*SCENARIOS, *(f"openai: {name}" for name in OPENAI)]
+        listed = [*SCENARIOS, *SWITCHES, *(f"openai: {name}" for name in OPENAI)]
         assert (done.returncode, done.stdout.splitlines()) == (0, listed)
 
     def test_a_wrong_script_is_one_line(self, tmp_path, capsys):

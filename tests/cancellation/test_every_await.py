@@ -25,8 +25,7 @@ from resilient import (
     timeout,
     value,
 )
-from resilient.testing import Bad, Fail, Hang, Ok, cancel_at_every_await
-from resilient.testing._spans import capture_spans
+from resilient.testing import Bad, Fail, Hang, Ok, cancel_at_every_await, capture_spans
 
 
 class Closable:

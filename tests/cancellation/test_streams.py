@@ -23,9 +23,8 @@ from resilient import (
     value,
 )
 from resilient._runtime.clock import now
-from resilient.testing import Ok, cancel_at_every_await
+from resilient.testing import Ok, cancel_at_every_await, capture_spans
 from resilient.testing._record import TargetCall
-from resilient.testing._spans import capture_spans
 
 
 class Exit(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import copy
 import functools
 import inspect
@@ -19,8 +20,12 @@ from resilient import (
     FallbackManager,
     Target,
     TimedOut,
+    breakers,
+    circuit_breaker,
+    consecutive,
     explain,
     fallback,
+    middleware,
     pipeline_of,
     retry,
     stack,
@@ -29,8 +34,7 @@ from resilient import (
 )
 from resilient._guard import Guard
 from resilient.events import CallEnded, CallStarted
-from resilient.testing import Log, virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import Log, capture_spans, virtual_time
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 NOW = [0]
@@ -206,12 +210,25 @@ MARKS = hasattr(inspect, "markcoroutinefunction")
 if MARKS:
     KINDS["marked lambda"] = marked_lambda
 
+
+@middleware(calls=2)
+async def once_more(_, proceed):
+    try:
+        return await proceed()
+    except ConnectionError:
+        return await proceed()
+
+
+OPENS = circuit_breaker("guards", trip=consecutive(1))
 POLICIES = {
     "retry": (retry(attempts=3, backoff=NOW), "raises", "answer", 2),
     "timeout": (timeout(3), "hangs", TimedOut, 1),
     "fallback": (fallback(degrade=value("degraded")), "raises", "degraded", 1),
     "stack": (stack(timeout(30), retry(backoff=NOW), timeout(3)), "hangs", "answer", 2),
     "bare retry": (retry, "raises", "answer", 2),
+    "circuit breaker": (stack(retry(backoff=NOW), OPENS), "raises", ConnectionError, 1),
+    "bare circuit breaker": (circuit_breaker, "raises", ConnectionError, 1),
+    "middleware": (once_more, "raises", "answer", 2),
 }
 
 
@@ -230,6 +247,39 @@ def test_every_policy_guards_every_kind_of_callable(kind, policy, backend):
         with pytest.raises(result):
             virtual_time(guarded, "question", backend=backend, check_leftovers=True)
     assert work.asked == ["question"] * calls
+
+
+async def is_cancelled(guarded, delivery):
+    """Call, cancel after a second, and tell whether that came out."""
+    if delivery == "scope":
+        with anyio.move_on_after(1) as scope:
+            await guarded("question")
+        return scope.cancelled_caught
+    task = asyncio.get_running_loop().create_task(guarded("question"))
+    await anyio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    return task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("backend", "delivery"), [("asyncio", "scope"), ("asyncio", "task"), ("trio", "scope")]
+)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancellation_comes_out_of_every_policy_around_every_kind(
+    kind, policy, backend, delivery
+):
+    """However it is delivered, it ends the call: nobody is asked again, no circuit opens."""
+    work = Work("hangs")
+    guarded = KINDS[kind](work, POLICIES[policy][0])
+
+    async def main():
+        assert await is_cancelled(guarded, delivery)
+        assert all(shot.state == "closed" for shot in breakers().values())
+
+    virtual_time(main, backend=backend, check_leftovers=True)
+    assert work.asked == ["question"]
 
 
 @BACKENDS

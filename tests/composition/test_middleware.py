@@ -36,8 +36,7 @@ from resilient import (
 from resilient._core.bound import Bound
 from resilient._runtime.clock import now
 from resilient.events import AttemptEnded, CallEnded
-from resilient.testing import Bad, Fail, Log, Tester, virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import Bad, Fail, Log, Tester, capture_spans, virtual_time
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

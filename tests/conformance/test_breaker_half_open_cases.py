@@ -550,3 +550,63 @@ def test_Q_a_slow_probe_is_no_success(backend):
         return again.state, again.opened_by.error, breaker.snapshot().state
 
     assert run(backend, main) == ("open", "slow_call", "closed")
+
+
+@both
+@pytest.mark.parametrize("streams", [False, True], ids=["call", "stream"])
+def test_Q_a_call_inside_a_probe_is_a_part_of_it(backend, streams):
+    """What a probe calls behind the same breaker needs no place; somebody else's call does."""
+
+    async def main():
+        service = Service(probes=2)
+        await service.fails()
+        await anyio.sleep(10)
+
+        @service.breaker
+        async def around():
+            return await service.guarded("inside")
+
+        @service.breaker
+        async def items():
+            yield await service.guarded("inside")
+
+        async def probes():
+            if streams:
+                assert [item async for item in items()] == ["inside"]
+            else:
+                assert await around() == "inside"
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(probes)
+            await settle()
+            group.start_soon(service.outcome, "second")
+            await settle()
+            with pytest.raises(CircuitOpen):
+                await service.guarded("third")
+            service.end("inside")
+            await settle()
+            half = service.state
+            service.end("second")
+        return half, service.state, service.calls
+
+    assert run(backend, main) == ("half_open", "closed", 3)
+
+
+@both
+def test_Q_a_block_inside_a_call_is_admitted_for_itself(backend):
+    """Blocks that run in one call of something else have the places that all calls have."""
+
+    async def main():
+        service = Service()
+        await service.fails()
+        await anyio.sleep(10)
+
+        @stack()
+        async def elsewhere():
+            with service.breaker.acquire(), pytest.raises(CircuitOpen):
+                service.breaker.acquire()
+
+        await elsewhere()
+        return service.state
+
+    assert run(backend, main) == "closed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import anyio
 import pytest
 
 from resilient import (
@@ -52,9 +53,23 @@ def test_X02_a_refusal_is_not_retried_and_hides_no_error():
     runs = Tester(retry(backoff=NOW), opens_at_once(30)).run("x*")
     for run in runs.asserts(tries=2, calls=1, error=ConnectionError, from_call=1, elapsed=0):
         (note,) = run.error.__notes__
+        assert note.startswith("resilient: gave up after 1 attempt in")
         assert 'circuit "x" is open' in note
         assert result(run) == "rejected"
         assert changes(run) == [("x", "open")]
+
+
+@both
+def test_X02_a_call_that_is_refused_at_once_gave_nothing_up(backend):
+    """No attempt was made, so the refusal has no note of attempts."""
+
+    async def main():
+        breaker = opens_at_once(30)
+        with breaker.isolate(), pytest.raises(CircuitOpen) as refused:
+            await stack(retry(backoff=NOW), breaker).call(anyio.sleep, 0)
+        assert not hasattr(refused.value, "__notes__")
+
+    virtual_time(main, backend=backend, check_leftovers=True)
 
 
 def test_X02_a_refusal_that_on_names_is_waited_for_like_any_hint():

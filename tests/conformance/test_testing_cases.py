@@ -1,4 +1,4 @@
-"""The E and Y cases of the conformance list that are about who listens and about tests."""
+"""The E and Y cases of the conformance list that are about metrics, listeners and tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,29 @@ import pytest
 
 from resilient import retry, stack
 from resilient.events import AttemptEnded, CallEnded, RetryScheduled
-from resilient.telemetry import Recent, only
+from resilient.telemetry import Recent, names, only
 from resilient.testing import Log, Tester, virtual_time
+from resilient.testing._spans import capture_spans
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+@BACKENDS
+def test_E07_retries_and_the_time_slept_are_metrics(backend):
+    """Two retries with waits of 0.1 and 0.2 s are 2 retries and a delay of 0.3 s."""
+    with capture_spans() as captured:
+        virtual_time(stack(retry(backoff=[0.1, 0.2]))(Log().scripted("x x .")), backend=backend)
+    found = {name: metric.points for name, metric in captured.metrics.items()}
+    assert [point.sum for point in found[names.CALL_RETRIES]] == [2]
+    assert [round(point.sum, 9) for point in found[names.CALL_RETRY_DELAY]] == [0.3]
+
+
+@BACKENDS
+def test_E07_a_call_without_retries_reports_neither(backend):
+    """A call that succeeds at once is in neither of the two."""
+    with capture_spans() as captured:
+        virtual_time(stack(retry(backoff=[0.1]))(Log().scripted(".")), backend=backend)
+    assert {names.CALL_RETRIES, names.CALL_RETRY_DELAY} & set(captured.metrics) == set()
 
 
 @BACKENDS

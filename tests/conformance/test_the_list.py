@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)  # to collect takes seconds, on a busy machine many
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BACKENDS = {"asyncio", "trio"}

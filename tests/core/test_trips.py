@@ -236,7 +236,7 @@ BAD = [
     (lambda: policy(trip=5), TypeError, "circuit_breaker(trip=)", "5"),
     (lambda: policy(trip=time_window), TypeError, "circuit_breaker(trip=)", "time_window"),
     (lambda: policy(open_for=-1), ValueError, "circuit_breaker(open_for=)", "-1"),
-    (lambda: policy(open_for="30"), TypeError, "circuit_breaker(open_for=)", "'30'"),
+    (lambda: policy(open_for="30"), TypeError, "(open_for=) must be seconds, a backoff", "'30'"),
     (lambda: policy(open_for=[]), ValueError, "circuit_breaker(open_for=)", "empty"),
     (lambda: policy(open_for=exponential), TypeError, "circuit_breaker(open_for=)", "exponential"),
     (lambda: policy(open_for=lambda _: -1), ValueError, "<lambda>", "-1"),

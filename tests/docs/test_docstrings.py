@@ -39,6 +39,7 @@ FACADES = (
     "resilient.errors",
     "resilient.note",
     "resilient.testing",
+    "resilient.testing.conformance",
     "resilient.typing",
 )
 

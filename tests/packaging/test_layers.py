@@ -22,7 +22,7 @@ RUNTIME = {"anyio", "asyncio", "sniffio", "trio"}
 PUBLIC = {"_publish"}  # every module that re-exports
 BASE = {"_core", "_runtime", "errors", "events", "typing", "_kinds"}
 PIPELINE = BASE | {
-    "_guard", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
+    "_guard", "_switch", "_policies", "_breaker_part", "_pipeline", "_lints", "_value", "_place"
 }  # fmt: skip
 OBSERVED = {"_runtime.budgets", "_runtime.clock", "_runtime.world"}
 USERS = {
@@ -39,7 +39,8 @@ BELOW = {
     "_runtime": {"_core", "errors"},
     "typing": {"_core", "_runtime", "_items", "_permit", "_publish", "errors", "events"},
     # what the one wrapper is, and which callables there are
-    "_guard": set(),
+    "_switch": set(),
+    "_guard": {"_switch"},
     "_kinds": {"_core"},
     # policies as values, compiled into one call
     "_policies": BASE,
@@ -47,7 +48,7 @@ BELOW = {
     "_breaker_part": BASE | {"_policies"},
     "_lints": BASE | {"_policies", "_breaker_part", "_place"},
     "_value": BASE,
-    "_pipeline": BASE | {"_guard", "_policies"},
+    "_pipeline": BASE | {"_guard", "_policies", "_breaker_part"},
     "_items": {"_core", "_runtime"},
     # what users touch
     "_stack": PIPELINE,

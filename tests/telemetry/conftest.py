@@ -11,7 +11,7 @@ from opentelemetry.util._once import Once
 
 from resilient import telemetry
 from resilient._runtime import listeners
-from resilient.testing._spans import capture_spans
+from resilient.testing import capture_spans
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ import contextlib
 import anyio
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, StatusCode
 
 from resilient import (
+    CircuitOpen,
     FallbackManager,
     Target,
     circuit_breaker,
@@ -20,9 +21,11 @@ from resilient import (
     telemetry,
     time_window,
 )
+from resilient._core import events
+from resilient._runtime.call import Call
+from resilient._runtime.plan import Plan
 from resilient.telemetry import names
-from resilient.testing import virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -162,17 +165,22 @@ def test_a_chain_skips_whom_a_breaker_refuses(backend, spans):
 
 @both
 def test_a_refused_retry_is_rejected_behind_its_attempts(backend, spans):
-    """A retry that a breaker refuses is a rejected attempt, before the next attempt begins."""
+    """A retry that a breaker refuses is a rejected attempt, with the wait before the next one."""
 
     async def caller():
         breaker = circuit_breaker("db", trip=consecutive(1), open_for=5)
-        policies = retry(attempts=3, backoff=[1, 4]), breaker
+        policies = retry(attempts=3, backoff=[1], on=(ConnectionError, CircuitOpen)), breaker
         ask = stack(*policies, name="ask")(flaky(ConnectionError))
         await several(ask, 1)
 
     virtual_time(caller, backend=backend)
-    assert dispositions(spans)[:2] == ["retried", "rejected"]
-    assert spans.attempts()[0].context == list(spans)[2].links[0].context
+    assert dispositions(spans) == ["retried", "rejected", "returned"]
+    _, culprit, refused, answered = spans
+    assert [link.context for link in refused.links] == [culprit.context]
+    # The wait is as long as the circuit stays open.
+    assert refused.attributes[names.DELAY] == 4
+    assert refused.attributes[names.DELAY_SOURCE] == "hint"
+    assert (answered.start_time - refused.end_time) / 1e9 == 4
 
 
 @both
@@ -192,6 +200,21 @@ def test_a_breaker_that_only_observes_refuses_nobody(backend, spans):
         names.ENFORCED: False,
     }
     assert told(spans)[0][1].endswith("probes after 30 s (it only observes)")
+
+
+def test_a_context_that_leads_nowhere_is_no_link(spans):
+    """What is remembered of the culprit becomes a link only if it is the context of a span."""
+
+    async def refused(context):
+        call = Call(Plan(name="ask", function="app.ask", policies=(), targets=("ask",)))
+        call.start()
+        origin = events.Origin(context)
+        call.report(events.CallRejected(0, "circuit_breaker", None, None, name="db", origin=origin))
+        call.end(None)
+
+    for context in (None, "a context of somebody's own", INVALID_SPAN_CONTEXT):
+        virtual_time(refused, context)
+    assert [span.links for span in spans if span.parent] == [()] * 3
 
 
 def test_an_unsampled_culprit_is_linked_to_all_the_same():

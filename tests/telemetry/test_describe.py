@@ -22,8 +22,7 @@ from resilient import (
     value,
 )
 from resilient.telemetry import SpanDescription, annotate, names
-from resilient.testing import virtual_time
-from resilient.testing._spans import capture_spans
+from resilient.testing import capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

@@ -34,8 +34,7 @@ from resilient._runtime.listeners import process
 from resilient._runtime.plan import Plan
 from resilient.events import CallRejected, CallStarted
 from resilient.telemetry import annotate, names
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans, capture_spans
+from resilient.testing import CapturedSpans, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

@@ -25,10 +25,9 @@ from opentelemetry.trace import (
 from resilient import retry, stack, telemetry
 from resilient._runtime.clock import runtime
 from resilient._runtime.listeners import process
-from resilient.telemetry import _providers, names
+from resilient.telemetry import _providers, _version, names
 from resilient.telemetry._otel import OtelListener
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans, capture_spans
+from resilient.testing import CapturedSpans, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -230,6 +229,17 @@ def test_a_remote_parent_is_the_parent(spans):
     assert attempt.parent.span_id == call.context.span_id
     assert seen == attempt.context
     assert seen.trace_id == REMOTE.trace_id
+
+
+def test_a_disabled_sdk_measures_nothing(monkeypatch, lines):
+    """With `OTEL_SDK_DISABLED` a meter provider is taken, and nothing is measured or said."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    captured = CapturedSpans()
+    metrics.set_meter_provider(captured.meter_provider)
+    virtual_time(ask)
+    assert kinds(process.loud) == ["MetricsListener"]
+    assert captured.metrics == {}
+    assert lines() == []
 
 
 @pytest.mark.parametrize("parent", [REMOTE, trace.INVALID_SPAN_CONTEXT])
@@ -467,8 +477,10 @@ def test_the_scope_has_the_version_of_the_distribution(found, monkeypatch):
         return found
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+    _version.version.cache_clear()
     captured = CapturedSpans()
     telemetry.install(tracer_provider=captured.provider)
     assert isinstance(process.loud[0], OtelListener)
     virtual_time(ask)
     assert captured.started[0].instrumentation_scope.version == found
+    _version.version.cache_clear()

@@ -18,7 +18,6 @@ from resilient import (
     FallbackManager,
     Fault,
     Rejected,
-    RetryBudget,
     Target,
     fallback,
     retry,
@@ -28,7 +27,6 @@ from resilient import (
     value,
 )
 from resilient._core import events
-from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.listeners import process
 from resilient.telemetry import _logs, names
 from resilient.testing import virtual_time
@@ -80,15 +78,15 @@ def raising(error):
 
 
 @both
-def test_e01_success_says_nothing(backend, lines, spans):
-    """E01: a call that answers at once has no line, not even at DEBUG."""
+def test_success_says_nothing(backend, lines, spans):
+    """A call that answers at once has no line, not even at DEBUG."""
     run(ask_of("yes"), retry(attempts=3), timeout(8), backend=backend)
     assert told(lines) == []
 
 
 @both
-def test_e01_a_retried_failure_is_a_warning(backend, lines):
-    """E01: an attempt that failed and is followed by another is one WARNING that says which."""
+def test_a_retried_failure_is_a_warning(backend, lines):
+    """An attempt that failed and is followed by another is one WARNING that says which."""
     run(ask_of(ConnectionError, "yes"), retry(attempts=3, backoff=[0.15]), backend=backend)
     assert told(lines) == [
         ("WARNING", "ask: attempt 1 of 3 failed: ConnectionError; next try in 0.15 s")
@@ -155,8 +153,8 @@ def attempt(index, target, error, status=None):
 
 
 @both
-def test_e01_an_error_that_leaves_is_one_error_line(backend, lines):
-    """E01: the last failure is one ERROR when its error leaves the call."""
+def test_an_error_that_leaves_is_one_error_line(backend, lines):
+    """The last failure is one ERROR when its error leaves the call."""
     ask = ask_of(ConnectionError, 9.0)
     run(ask, retry(attempts=2, backoff=[0.15]), timeout(8), backend=backend)
     assert told(lines)[1:] == [
@@ -179,8 +177,8 @@ def test_e01_an_error_that_leaves_is_one_error_line(backend, lines):
 
 
 @both
-def test_e01_a_failure_that_a_fallback_takes_over_is_a_warning(backend, lines):
-    """E01: the last failure is a WARNING when the next target is asked."""
+def test_a_failure_that_a_fallback_takes_over_is_a_warning(backend, lines):
+    """The last failure is a WARNING when the next target is asked."""
     run(ask_of(ConnectionError), fallback(to=[local]), backend=backend)
     assert told(lines) == [
         ("WARNING", "ask: ask_of.<locals>.ask failed: ConnectionError; asking local")
@@ -192,8 +190,8 @@ def test_e01_a_failure_that_a_fallback_takes_over_is_a_warning(backend, lines):
 
 
 @both
-def test_e02_a_limit_is_as_loud_as_what_follows(backend, lines):
-    """E02: a limit of an attempt is a WARNING where another follows, a total one an ERROR."""
+def test_a_limit_is_as_loud_as_what_follows(backend, lines):
+    """A limit of an attempt is a WARNING where another follows, a total one an ERROR."""
     ask = ask_of(3.0, 9.0)
     run(ask, timeout(8), retry(attempts=2, backoff=[1]), timeout(2), backend=backend)
     run(ask_of(9.0), timeout(4), retry(attempts=2), backend=backend)
@@ -206,8 +204,8 @@ def test_e02_a_limit_is_as_loud_as_what_follows(backend, lines):
 
 @pytest.mark.parametrize("severity", ["DEBUG", "INFO", "WARNING", "ERROR"])
 @pytest.mark.parametrize("line", names.LINES, ids=lambda line: line.name)
-def test_e02_every_severity_can_be_overridden(line, severity, lines):
-    """E02: `severities` makes any line as loud as it says, also one that is off by default."""
+def test_every_severity_can_be_overridden(line, severity, lines):
+    """`severities` makes any line as loud as it says, also one that is off by default."""
     telemetry.install(severities={line.name: severity})
     call = FakeCall()
     for event in EVENTS[line.name]:
@@ -217,8 +215,8 @@ def test_e02_every_severity_can_be_overridden(line, severity, lines):
 
 
 @pytest.mark.parametrize("line", names.LINES, ids=lambda line: line.name)
-def test_e02_the_default_severities_are_the_declared_ones(line, lines):
-    """E02: without `severities` a line is as loud as the table says, or is not written."""
+def test_the_default_severities_are_the_declared_ones(line, lines):
+    """Without `severities` a line is as loud as the table says, or is not written."""
     call = FakeCall()
     for event in EVENTS[line.name]:
         process.quiet[0].on_event(event, call)
@@ -323,22 +321,6 @@ def test_what_another_line_says_has_none(event, lines):
     """A fact that another line tells has none, nor has a success or a cancellation."""
     process.quiet[0].on_event(event, FakeCall())
     assert told(lines) == []
-
-
-@both
-def test_e08_a_refusal_of_the_budget_is_seen(backend, lines, spans):
-    """E08: a budget that refuses a retry has a line, and the call ends for that reason."""
-    with fresh_budgets():
-        budget = RetryBudget("db", ratio=0, reserve=0)
-        run(ask_of(ConnectionError), retry(budget=budget), backend=backend)
-    assert told(lines) == [
-        ("WARNING", 'ask: no retry after attempt 1: budget "db" is exhausted'),
-        (
-            "ERROR",
-            "ask: failed after 1 attempt in 0 s: ConnectionError (the retry budget is exhausted)",
-        ),
-    ]
-    assert spans.started[0].attributes["resilient.retry.result"] == "budget"
 
 
 @both

@@ -29,8 +29,7 @@ from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.call import Call
 from resilient._runtime.plan import Plan
 from resilient.telemetry import _instruments, _observed, names
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans, capture_spans
+from resilient.testing import CapturedSpans, capture_spans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 OBSERVED = {names.STATES, names.TOKENS}
@@ -278,6 +277,13 @@ def test_transitions_of_circuit_breakers_are_counted(spans):
     assert recorded(spans)[names.TRANSITIONS] == [(names_of, 2, 1), (other, 1, 1)]
 
 
+def test_an_attempt_is_as_long_as_its_target_took(spans):
+    """What predicates take after the target has ended is no part of its attempt."""
+    in_a_call(events.AttemptEnded(9, 1, 1, "large", 0, "success", "returned", started=1, ended=3))
+    (point,) = spans.metrics[names.ATTEMPT_DURATION].points
+    assert point.sum == 2
+
+
 def test_the_first_item_of_a_stream_is_measured(spans):
     """The time to the first item is a point of its own."""
     in_a_call(events.StreamCommitted(0, 1, 0.75))
@@ -508,7 +514,7 @@ def test_a_meter_of_somebody_s_own_is_asked_by_the_api_s_names():
     def make(kind):
         def create(name, callbacks=(), unit="", description="", **options):
             made.append((kind, name, unit, options.get("explicit_bucket_boundaries_advisory")))
-            return types.SimpleNamespace()
+            return types.SimpleNamespace(record=None, add=None)
 
         return create
 

@@ -14,8 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from resilient import fallback, retry, stack, telemetry, timeout
 from resilient.telemetry import names
-from resilient.testing import virtual_time
-from resilient.testing._spans import CapturedSpans
+from resilient.testing import CapturedSpans, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 

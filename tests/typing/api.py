@@ -56,8 +56,22 @@ from resilient import (
 from resilient.events import Event, RetryScheduled
 from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
-from resilient.telemetry import install, uninstall
-from resilient.testing import virtual_time
+from resilient.telemetry import Signal, Signals, install, uninstall
+from resilient.testing import (
+    Bad,
+    CapturedMetric,
+    CapturedSpans,
+    Fail,
+    MetricPoint,
+    capture_spans,
+    check_backend,
+    instant,
+    overrides,
+    policies_off,
+    policies_on,
+    virtual_time,
+)
+from resilient.testing.conformance import Case, MalformedError, check, load
 from resilient.typing import (
     BreakerHandle,
     BreakerPermit,
@@ -521,6 +535,25 @@ def without_waiting() -> None:
     assert_type(virtual_time(functions), None)
 
 
+def page(signal: Signal) -> None:
+    print(signal.name, signal.where, signal.count, signal.of, signal.share)
+
+
+def paged() -> None:
+    signals: Listener = Signals(page, window=60, least=3, throttled=0.1, slow_first_item=8)
+    install(listeners=[signals], metrics=False)
+
+
+def captured() -> tuple[list[str], float]:
+    with capture_spans() as spans:
+        virtual_time(functions)
+    assert_type(spans, CapturedSpans)
+    metric: CapturedMetric | None = spans.metrics.get("resilient.call.duration")
+    points: tuple[MetricPoint, ...] = () if metric is None else metric.points
+    lines = [record.getMessage() for record in spans.logs]
+    return [*spans.tree(), spans.page(), spans.to_json(), *lines], sum(one.sum for one in points)
+
+
 # circuit breakers
 
 
@@ -584,3 +617,42 @@ async def broken(shop: Shop) -> None:
 
 
 standard("prices", breaker=circuit_breaker("prices", open_for=10))
+
+
+# conformance cases
+
+
+def conforms(path: str) -> None:
+    try:
+        cases = load(path)
+    except MalformedError as error:
+        print(error)
+    else:
+        assert_type(cases, tuple[Case, ...])
+        assert_type(check(cases[0], "trio"), list[str])
+        check(cases[0], "curio")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+# switches
+
+
+async def switched() -> None:
+    with policies_off(), policies_on(), instant(), instant(attempts=2):
+        await bare("x")
+    with overrides(bare, attempts=1), overrides(bare, policies=stack(timeout(3))):
+        await bare("x")
+    overrides(bare, attempts="1")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+# a backend of one's own
+
+
+def checked() -> None:
+    def build(service: Callable[..., Coroutine[Any, Any, Any]]) -> Target[bytes]:
+        async def ask(url: str) -> bytes:
+            return bytes(await service(url))
+
+        return Target("ask", ask)
+
+    check_backend(build, answer=b"", failures=[Fail(ConnectionError), Bad(b"no")], args=["x"])
+    check_backend(bare, failures=7)  # E: mypy[arg-type] pyright[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Where a backend is: the checks of a base address, and the names that follow from it."""
+"""Where a server is, and whether a key may travel there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 __all__ = ("checked_url", "is_loopback", "server_of", "where_of")
 
 _LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
-_HTTPS: Final = 443
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 def checked_url(base_url: str, *, has_key: bool = True) -> str:
-    """Return an address without its last slash; one that would give the key away is refused."""
+    """Return a base URL without its last slash; a mistake is a `ValueError`.
+
+    A key does not travel in the open to another machine.
+    """
     try:
         parts = urlsplit(base_url)
         _ = parts.port
@@ -46,7 +49,7 @@ def is_loopback(host: str) -> bool:
 def server_of(base_url: str) -> tuple[str, int]:
     """Return host and port of an address."""
     parts = urlsplit(base_url)
-    return cast("str", parts.hostname), parts.port or (_HTTPS if parts.scheme == "https" else 80)
+    return cast("str", parts.hostname), parts.port or _PORTS[parts.scheme]
 
 
 def where_of(server: tuple[str, int]) -> str:
@@ -56,4 +59,4 @@ def where_of(server: tuple[str, int]) -> str:
     ('openrouter.ai', 'localhost:11434')
     """
     host, port = server
-    return host if port == _HTTPS else f"{host}:{port}"
+    return host if port == _PORTS["https"] else f"{host}:{port}"

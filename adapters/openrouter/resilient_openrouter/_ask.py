@@ -27,9 +27,9 @@ from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._trail import Trail
 from resilient_openrouter._waterfall import bars_of, cost_of, seconds
+from resilient_openrouter.client import OpenRouter
 from resilient_openrouter.collecting import collect
 from resilient_openrouter.errors import MissingKey, OpenRouterError
-from resilient_openrouter.router import OpenRouter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -19,9 +19,9 @@ from resilient_openrouter._otlp import told
 from resilient_openrouter._scenes import QUESTION, SCENES, Scene
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._waterfall import bars_of, drawn, seconds, summary_of, total_bar
+from resilient_openrouter.client import OpenRouter
 from resilient_openrouter.emulator import Emulator
 from resilient_openrouter.errors import OpenRouterError
-from resilient_openrouter.router import OpenRouter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

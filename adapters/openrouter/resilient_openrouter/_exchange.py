@@ -70,7 +70,6 @@ class Exchange:
         self._response = response
         self.status = response.status_code
         self.headers = lower(response.headers)
-        self._record.begun(self.headers.get("x-generation-id"))
         self._pieces = response.aiter_bytes()
 
     async def read(self) -> bytes:
@@ -115,8 +114,8 @@ class Exchange:
         why = reason_of(error) if kind is ConnectFailed else type(error).__name__
         return kind(
             f"{kind.says}: {why} at {where(self._request.url)}",
-            model=self._record.call.model,
-            generation_id=self._record.call.generation_id,
+            model=self._record.model,
+            generation_id=self.headers.get("x-generation-id"),
         )
 
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from resilient_openrouter.errors import OpenRouterError
     from resilient_openrouter.results import Reply
 
-__all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unknown_costs")
+__all__ = ("calls_so_far", "ledger", "open_record", "Record")
 
 
 class Record:
@@ -34,45 +34,71 @@ class Record:
     With `is_free` nothing that happens to it costs anything.
     """
 
-    __slots__ = ("_is_free", "call")
+    __slots__ = ("_facts", "_is_free", "generation_id", "model", "padding")
 
-    def __init__(self, model: str, target: str, *, is_free: bool = False) -> None:
+    def __init__(
+        self, model: str, target: str, credential: str | None = None, *, is_free: bool = False
+    ) -> None:
+        self.model = model
         self._is_free = is_free
-        self.call = ModelCall(model=model, target=target)
+        self.generation_id: str | None = None
+        self.padding = 0
+        self._facts: dict[str, Any] = {"target": target, "credential": credential}
         if is_free:
-            self.call = replace(self.call, billed="no", cost=0.0)
+            self._facts |= {"billed": "no", "cost": 0.0}
 
-    def begun(self, generation_id: str | None) -> None:
+    @property
+    def call(self) -> ModelCall:
+        """What is known so far."""
+        return ModelCall(
+            model=self.model,
+            generation_id=self.generation_id,
+            padding=self.padding,
+            **self._facts,
+        )
+
+    def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""
-        self.call = replace(self.call, generation_id=generation_id)
+        self.generation_id = generation_id
+        self._facts["headers_after"] = after
+
+    def spoken(self, after: float) -> None:
+        """Note the first content."""
+        self._facts.setdefault("content_after", after)
+
+    def closed(self, after: float) -> None:
+        """Note that the call is over."""
+        self._facts["took"] = after
 
     def padded(self, count: int) -> None:
         """Note keep-alive bytes."""
-        self.call = replace(self.call, padding=self.call.padding + count)
+        self.padding += count
 
     def answered(self, reply: Reply) -> None:
         """Note the answer and its cost; what is not billed costs nothing."""
-        self.call = replace(
-            self.call,
-            provider=reply.provider,
-            billed=reply.billed,
-            cost=0.0 if reply.billed == "no" else reply.cost,
-        )
+        self.generation_id = reply.generation_id or self.generation_id
+        self._facts |= {
+            "provider": reply.provider,
+            "usage": reply.usage,
+            "billed": reply.billed,
+            "cost": 0.0 if reply.billed == "no" else reply.cost,
+        }
 
     def failed(self, error: OpenRouterError) -> None:
         """Note how the call failed: its text and numbers, never the exception itself."""
-        self.call = replace(
-            self.call,
-            error=str(error),
-            error_class=type(error).__name__,
-            says=error.says,
-            status_code=error.status_code,
-            scope=error.scope,
-            retry_after=error.retry_after,
-            provider=error.provider,
-            billed="no" if self._is_free else error.billed,
-            cost=0.0 if self._is_free or error.billed == "no" else error.cost,
-        )
+        self.generation_id = error.generation_id or self.generation_id
+        self._facts |= {
+            "error": str(error),
+            "error_class": type(error).__name__,
+            "says": error.says,
+            "status_code": error.status_code,
+            "scope": error.scope,
+            "retry_after": error.retry_after,
+            "provider": error.provider,
+            "usage": usage_of({"usage": error.usage}),
+            "billed": "no" if self._is_free else error.billed,
+            "cost": 0.0 if self._is_free or error.billed == "no" else error.cost,
+        }
 
 
 _ledger: ContextVar[list[Record] | None] = ContextVar("openrouter_ledger", default=None)
@@ -88,9 +114,11 @@ def ledger(records: list[Record]) -> Generator[list[Record]]:
         _ledger.reset(token)
 
 
-def open_record(model: str, target: str, *, is_free: bool = False) -> Record:
+def open_record(
+    model: str, target: str, credential: str | None = None, *, is_free: bool = False
+) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
-    record = Record(model, target, is_free=is_free)
+    record = Record(model, target, credential, is_free=is_free)
     records = _ledger.get()
     if records is not None:
         records.append(record)
@@ -100,17 +128,3 @@ def open_record(model: str, target: str, *, is_free: bool = False) -> Record:
 def calls_so_far() -> tuple[ModelCall, ...]:
     """Return what is known of the calls of the run that this code runs in."""
     return tuple(record.call for record in _ledger.get() or ())
-
-
-def known_cost(calls: Sequence[ModelCall]) -> float | None:
-    """Add up the costs that are known; `None` when none is.
-
-    Without any call nothing was spent, which is known.
-    """
-    known = [call.cost for call in calls if call.cost is not None]
-    return sum(known) if known or not calls else None
-
-
-def unknown_costs(calls: Sequence[ModelCall]) -> int:
-    """Count the calls whose cost nobody knows."""
-    return sum(call.cost is None for call in calls)

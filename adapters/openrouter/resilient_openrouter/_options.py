@@ -28,7 +28,11 @@ def seconds(value: object, option: str) -> float:
 
 
 def positive(value: float, option: str) -> float:
-    """Return a number that is above 0 and finite."""
+    """Return a number above 0.
+
+    >>> positive(5, "connect")
+    5
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
     if not 0 < value < inf:

@@ -13,6 +13,7 @@ behind `[DONE]` have a short grace each, and its end is no failure.
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,14 +27,15 @@ from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import (
     ConnectionLost,
     MalformedResponse,
+    NotFound,
     OpenRouterError,
     StreamStalled,
 )
-from resilient_openrouter.evidence import is_success
+from resilient_openrouter.evidence import decoded, is_success
 from resilient_openrouter.sse import Decoder, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from resilient_openrouter._exchange import Exchange
     from resilient_openrouter._ledger import Record
@@ -81,7 +83,8 @@ class Reading:
         self._judge: dict[str, Any] = {"table": table, "secrets": secrets, "keep_raw": keep_raw}
         self._price = price
         self._reasoning_commits = reasoning_commits
-        self._watch = Watch(clocks, _now())
+        self._began = _now()
+        self._watch = Watch(clocks, self._began)
         self._scope: anyio.CancelScope | None = None
         self._decoder = Decoder(max_total=max_body)
         self._head: Head | None = None
@@ -96,6 +99,12 @@ class Reading:
         reply = await self._within(self._answered)
         assert reply is not None  # noqa: S101 - only a stream that is complete has a grace
         return reply
+
+    async def payload(self) -> Mapping[str, object]:
+        """Send the request and return the JSON object that answers it."""
+        payload = await self._within(self._looked_up)
+        assert payload is not None  # noqa: S101 - as above
+        return payload
 
     async def collected(self) -> Reply:
         """Read a stream to its end and return what it adds up to."""
@@ -126,6 +135,7 @@ class Reading:
 
     async def aclose(self) -> None:
         """Give the connection back."""
+        self._record.closed(_now() - self._began)
         await self._exchange.aclose()
 
     async def _within(self, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -154,12 +164,14 @@ class Reading:
     async def _sent(self) -> Head:
         """Send the request; return the head of the answer."""
         await self._exchange.send(self._noted if self._clocks.first_byte else None)
-        self._watch.begun(_now())
+        now = _now()
+        self._watch.begun(now)
+        self._record.begun(self._exchange.headers.get("x-generation-id"), now - self._began)
         self._moved()
         self._head = Head(
             status=self._exchange.status,
             headers=self._exchange.headers,
-            model=self._record.call.model,
+            model=self._record.model,
             **self._judge,
         )
         return self._head
@@ -171,7 +183,19 @@ class Reading:
     async def _answered(self) -> Reply:
         return await self._plain(await self._sent(), b"")
 
+    async def _looked_up(self) -> Mapping[str, object]:
+        head = await self._sent()
+        answer = Answer.of(head, await self._whole(head, b""))
+        if head.status == HTTPStatus.NOT_FOUND and isinstance(decoded(answer.body), dict):
+            raise NotFound(status_code=head.status, **head.facts({}))
+        return answer.payload()
+
     async def _plain(self, head: Head, first: bytes) -> Reply:
+        reply = self._price(Answer.of(head, await self._whole(head, first)).reply())
+        self._record.answered(reply)
+        return reply
+
+    async def _whole(self, head: Head, first: bytes) -> bytes:
         """Read a bounded body of JSON; keep-alives before it are counted and dropped."""
         body = bytearray()
         piece = first or await self._exchange.read()
@@ -185,9 +209,7 @@ class Reading:
             body += kept
             self._heard(spoken=bool(kept))
             piece = await self._exchange.read()
-        reply = self._price(Answer.of(head, bytes(body)).reply())
-        self._record.answered(reply)
-        return reply
+        return bytes(body)
 
     async def _more(self) -> list[Chunk]:
         """Read until there is something to hand out, or nothing more to come."""
@@ -254,6 +276,7 @@ class Reading:
         now = _now()
         if spoken:
             self._watch.spoken(now)
+            self._record.spoken(now - self._began)
         else:
             self._watch.heard(now)
         self._moved()
@@ -292,7 +315,7 @@ class Reading:
             return self._transcript.facts()
         if self._head is not None:
             return self._head.facts({})
-        return {"model": self._record.call.model}
+        return {"model": self._record.model}
 
 
 def _is_plain(content_type: str, first: bytes) -> bool:

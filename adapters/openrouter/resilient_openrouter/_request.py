@@ -46,11 +46,11 @@ def encoded(
     fields: Mapping[str, Any],
     *,
     stream: bool = False,
-    provider: bool = True,
+    routing: bool = True,
 ) -> bytes:
     """Return the bytes of a request, for one answer or for a stream of it.
 
-    `provider` says whether that field holds preferences of routing.
+    With `routing` the field `provider` holds preferences of routing.
     """
     if not isinstance(model, str):
         raise TypeError(f"the model must be a name, not {type(model).__qualname__}")
@@ -63,7 +63,7 @@ def encoded(
         fields = {"stream": True} | dict(fields) | {"stream": True}
     elif fields.get("stream"):
         raise ValueError("stream=True: one answer is collected here; stream(...) opens one")
-    if provider:
+    if routing:
         _check_provider(fields.get("provider"))
     body = {"model": model, "messages": list(messages), **fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

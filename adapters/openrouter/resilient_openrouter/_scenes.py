@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from resilient_openrouter._request import Messages
+    from resilient_openrouter.client import OpenRouter
     from resilient_openrouter.results import OpenRouterOutcome, Reply
-    from resilient_openrouter.router import OpenRouter
 
 __all__ = ("QUESTION", "SCENES", "Scene")
 

@@ -59,17 +59,25 @@ class Transport:
 
     def exchange(
         self,
-        body: bytes,
+        path: str,
+        body: bytes | None,
         headers: Mapping[str, str],
         record: Record,
         *,
         connect: float | None = None,
     ) -> Exchange:
-        """Return the exchange of a request that is not sent yet; `connect` replaces the default."""
+        """Return the exchange of a request that is not sent yet; `connect` replaces the default.
+
+        Without a body it is a `GET`.
+        """
         client = self._client()
         limits = self._limits(self._connect if connect is None else connect)
         request = client.build_request(
-            "POST", self._url, content=body, headers=dict(headers), timeout=limits
+            "GET" if body is None else "POST",
+            self._url + path,
+            content=body,
+            headers=dict(headers),
+            timeout=limits,
         )
         return Exchange(client, request, self._key, record)
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from resilient_openrouter._address import checked_url, is_loopback, server_of, where_of
-from resilient_openrouter._backend import MAX_BODY, Backend
-from resilient_openrouter._key import NoKey, OpenRouterKey
-from resilient_openrouter._request import encoded
+from resilient_openrouter._chat import MAX_BODY, ChatClient
+from resilient_openrouter._key import Key
 from resilient_openrouter.openai_table import OPENAI_TABLE
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_openrouter._key import Key
     from resilient_openrouter._plan import Travels
     from resilient_openrouter._request import Messages
     from resilient_openrouter.results import Reply
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ("OpenAICompatible",)
 
 
-class OpenAICompatible(Backend):
+class OpenAICompatible(ChatClient):
     """A server that speaks as OpenAI does; use it in an `async with` block.
 
     `base_url` usually ends in `/v1`. The key is in the environment variable
@@ -70,40 +68,46 @@ class OpenAICompatible(Backend):
         keep_raw: bool = False,
     ) -> None:
         key = _key(api_key_env, api_key)
-        base_url = checked_url(base_url, has_key=not isinstance(key, NoKey))
+        base_url = checked_url(base_url, has_key=key.is_wanted)
         server = server_of(base_url)
+        # Two of them may be behind one host.
+        self._label = label or f"{where_of(server)}{urlsplit(base_url).path}"
+        is_free, self._cost = _cost(cost, is_local=is_loopback(server[0]))
         super().__init__(
             key=key,
             base_url=base_url,
-            # Two of them may be behind one host.
-            name=label or f"{where_of(server)}{urlsplit(base_url).path}",
-            provider=label or server[0],
-            headers=headers or {},
+            account=account or f"{self._label}/{key.label}",
+            headers={
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                **(headers or {}),
+            },
             client=client,
             connect=connect,
             max_body=max_body,
             table=table,
             transport=transport,
             keep_raw=keep_raw,
+            system=label or server[0],
+            name=self._label,
+            has_routing=False,
+            is_free=is_free,
         )
-        self._account = account
-        self._is_free, self._cost = _cost(cost, is_local=is_loopback(self._server[0]))
 
     def _scopes(self, model: str) -> dict[str, str]:
         # A model of the same name elsewhere is another one.
-        scopes = {"host": where_of(self._server), "model": f"{self._name}/{model}"}
-        if isinstance(self._key, NoKey):
+        scopes = {"host": where_of(self._server), "model": f"{self._label}/{model}"}
+        if not self._key.is_wanted:
             return scopes
-        credential = f"{self._name}/{self._key.label}"
-        return scopes | {"credential": credential, "account": self._account or credential}
+        credential = f"{self._label}/{self._key.label}"
+        return scopes | {"credential": credential, "account": self._account}
 
     def _encoded(
         self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
     ) -> bytes:
-        given = {**asked.params, **fields}
-        if stream:  # without it a stream tells no usage
-            given = {"stream_options": {"include_usage": True}} | given
-        return encoded(asked.model, messages, given, stream=stream, provider=False)
+        if stream and "stream_options" not in asked.params:  # without it a stream tells no usage
+            fields = {"stream_options": {"include_usage": True}} | dict(fields)
+        return super()._encoded(asked, messages, fields, stream=stream)
 
     def _priced(self, reply: Reply) -> Reply:
         if self._is_free:
@@ -117,11 +121,10 @@ class OpenAICompatible(Backend):
 def _key(variable: str | None, text: str | None) -> Key:
     if variable is not None and text is not None:
         raise ValueError("api_key_env= and api_key= both say what the key is: give one")
-    if variable is None and text is None:
-        return NoKey()
     if variable is not None and (not isinstance(variable, str) or not variable):
         raise TypeError(f"api_key_env must be the name of a variable, not {variable!r}")
-    return OpenRouterKey(text, None, variable or "")
+    nothing = "none" if variable is None and text is None else None
+    return Key(text, nothing, variable)
 
 
 def _cost(cost: object, *, is_local: bool) -> tuple[bool, Callable[[Reply], float | None] | None]:

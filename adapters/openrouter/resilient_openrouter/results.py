@@ -13,26 +13,29 @@ that was sent and never answered may have been billed, so it is counted in
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from resilient import Outcome, value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from resilient.typing import LastResort
     from resilient_openrouter.errors import Billed
 
 __all__ = (
     "Chunk",
+    "known_cost",
     "ModelCall",
     "OpenRouterOutcome",
     "Reply",
     "reply",
     "ToolCall",
     "ToolFunction",
+    "total_usage",
+    "unknown_costs",
     "Usage",
 )
 
@@ -159,11 +162,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """One call of a model: which, how it ended, what it cost.
+    """One call of a model: which, how it ended, how long it took, what it cost.
 
     `error` is the one line of the error and `says` its sentence, `None` where
-    the model answered or something cut the call off. `padding` counts the keep-alive bytes that
-    came before (or instead of) the answer.
+    the model answered or something cut the call off. `usage`, `billed` and
+    `cost` are there for failed calls as well, as far as anybody told.
+    `headers_after`, `content_after` and `took` are the seconds to the headers
+    of the answer, to its first content, and to its end; `padding` counts the
+    keep-alive bytes before the answer (or instead of it). `credential` is the
+    label of the key.
     """
 
     target: str
@@ -176,7 +183,12 @@ class ModelCall:
     retry_after: float | None = None
     generation_id: str | None = None
     provider: str | None = None
+    credential: str | None = None
+    headers_after: float | None = None
+    content_after: float | None = None
+    took: float | None = None
     padding: int = 0
+    usage: Usage | None = None
     billed: Billed = "unknown"
     cost: float | None = None
 
@@ -193,6 +205,61 @@ class OpenRouterOutcome(Outcome[T]):
     cost: float | None
     unknown_costs: int
     calls: tuple[ModelCall, ...]
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of all calls together, those of failed ones included, as far as known."""
+        return total_usage(self.calls)
+
+    def with_calls(self, calls: Iterable[ModelCall]) -> OpenRouterOutcome[T]:
+        """Return the same outcome with other calls, such as those that were reconciled."""
+        known = tuple(calls)
+        return replace(
+            self, calls=known, cost=known_cost(known), unknown_costs=unknown_costs(known)
+        )
+
+
+def known_cost(calls: Sequence[ModelCall]) -> float | None:
+    """Add up the costs that are known; `None` when none is.
+
+    Without any call nothing was spent, which is known.
+
+    >>> known_cost([ModelCall(target="a", model="a", cost=0.25), ModelCall(target="b", model="b")])
+    0.25
+    """
+    known = [call.cost for call in calls if call.cost is not None]
+    return sum(known) if known or not calls else None
+
+
+def unknown_costs(calls: Iterable[ModelCall]) -> int:
+    """Count the calls whose cost nobody knows.
+
+    >>> unknown_costs([ModelCall(target="a", model="a")])
+    1
+    """
+    return sum(call.cost is None for call in calls)
+
+
+def total_usage(calls: Iterable[ModelCall]) -> Usage | None:
+    """Add up tokens; `None` where nobody counted any.
+
+    >>> total_usage([ModelCall(target="a", model="a", usage=Usage(total_tokens=26))]).total_tokens
+    26
+    """
+    counted = [call.usage for call in calls if call.usage is not None]
+    if not counted:
+        return None
+    return Usage(
+        **{
+            each.name: _sum(getattr(usage, each.name) for usage in counted)
+            for each in fields(Usage)
+        }
+    )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def reply(text: str) -> LastResort:

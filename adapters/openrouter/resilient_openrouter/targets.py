@@ -37,14 +37,14 @@ class Asked:
     clocks: Clocks = field(default_factory=Clocks)
     collects: bool = False
     server: tuple[str, int]
-    provider: str
+    system: str = "openrouter"
 
     def description(self, *, stream: bool = False) -> SpanDescription:
         """Say what the span of this target is: a client call of a chat."""
         host, port = self.server
         attributes: dict[str, str | int | bool] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": self.provider,
+            "gen_ai.provider.name": self.system,
             "gen_ai.request.model": self.model,
             "server.address": host,
             "server.port": port,

@@ -8,8 +8,17 @@ and who hung up. `SCENARIOS` lists what it can do.
 from __future__ import annotations
 
 from resilient_openrouter.emulator.journal import Entry, Journal
-from resilient_openrouter.emulator.scenarios import SCENARIOS, Scenario
+from resilient_openrouter.emulator.scenarios import SCENARIOS, SWITCHES, Scenario, Switch
 from resilient_openrouter.emulator.server import Emulator
 from resilient_openrouter.emulator.service import Service
 
-__all__ = ("Emulator", "Entry", "Journal", "Scenario", "SCENARIOS", "Service")
+__all__ = (
+    "Emulator",
+    "Entry",
+    "Journal",
+    "Scenario",
+    "SCENARIOS",
+    "Service",
+    "Switch",
+    "SWITCHES",
+)

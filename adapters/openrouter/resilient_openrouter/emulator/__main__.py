@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_openrouter.emulator import Emulator, Entry
+from resilient_openrouter.emulator import SWITCHES, Emulator, Entry
 from resilient_openrouter.emulator._dialects import OPENAI_DIALECT, OPENROUTER
 from resilient_openrouter.emulator.scripts import read_script
 from resilient_openrouter.emulator.server import LAST_PORT
+from resilient_openrouter.emulator.service import LOOKUP
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listed() -> list[str]:
     others = (f"{OPENAI_DIALECT.name}: {name}" for name in OPENAI_DIALECT.scenarios)
-    return [*OPENROUTER.scenarios, *others]
+    return [*OPENROUTER.scenarios, *SWITCHES, *others]
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -107,7 +108,7 @@ async def _serve(emulator: Emulator, console: TextIO) -> None:
 def told(entry: Entry) -> str:
     """Say in one line what was asked, what was answered, who ended it and after how long."""
     took = (entry.finished or entry.began) - entry.began
-    asked = entry.path if entry.scenario == OPENROUTER.no_path else entry.model
+    asked = entry.path if entry.scenario in {OPENROUTER.no_path, LOOKUP} else entry.model
     return f"{entry.number:4}  {asked}  {entry.scenario}  {entry.ended}  {took:.2f} s"
 
 

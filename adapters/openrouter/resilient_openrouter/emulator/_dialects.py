@@ -27,7 +27,8 @@ class Dialect:
 
     `no_path`, `no_key`, `bad_key`, `no_messages` and `no_model` are the
     scenarios that answer what is wrong with a request. `streamed` makes a
-    stream of a whole answer, as the request asked for it.
+    stream of a whole answer, as the request asked for it. `bills` says that
+    answers cost something here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dialect:
     id_header: str
     served: str
     headers: Mapping[str, str]
+    bills: bool
     streamed: Callable[[dict[str, Any], Mapping[str, Any]], tuple[Part, ...]]
 
 
@@ -65,6 +67,7 @@ OPENROUTER: Final = Dialect(
         "vary": "Accept-Encoding",
         "cf-ray": "8f0000000000aaaa-IAD",
     },
+    bills=True,
     streamed=lambda body, _: streamed(body),
 )
 
@@ -82,5 +85,6 @@ OPENAI_DIALECT: Final = Dialect(
     id_header="x-request-id",
     served="{model}-2026-03-17",
     headers={"openai-version": "2020-10-01", "openai-processing-ms": "12"},
+    bills=False,
     streamed=chunked,
 )

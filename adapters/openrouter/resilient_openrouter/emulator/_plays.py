@@ -9,20 +9,16 @@ does not depend on what others are asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from difflib import get_close_matches
 from math import fsum
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
-from urllib.parse import parse_qsl
 
-from resilient_openrouter.emulator._rendering import number_of
-from resilient_openrouter.emulator.scenarios.shape import PARAMETERS
+from resilient_openrouter.emulator._names import parsed
 
 if TYPE_CHECKING:
     from resilient_openrouter.emulator.scenarios.shape import Scenario
 
-__all__ = ("checked", "parsed", "Play", "Step", "Steps")
+__all__ = ("checked", "checked_step", "Play", "Step", "Steps")
 
 Step: TypeAlias = str | Mapping[str, float]
 """A scenario, or scenarios with their probabilities."""
@@ -96,39 +92,6 @@ def checked_step(step: object, scenarios: Mapping[str, Scenario], where: str) ->
     if total > 1 + _ROUNDING:
         raise ValueError(f"{where}: the probabilities add up to {total:.6g}, more than 1")
     return dict(table)
-
-
-def parsed(
-    name: str, scenarios: Mapping[str, Scenario], where: str = ""
-) -> tuple[Scenario, dict[str, str]]:
-    """Return the scenario of a name, and the parameters given with it."""
-    at = f"{where}: " if where else ""
-    plain, _, query = name.partition("?")
-    if plain not in scenarios:
-        near = get_close_matches(plain, scenarios, n=1)
-        meant = f"; is {near[0]!r} meant?" if near else ""
-        raise ValueError(f"{at}there is no scenario {plain!r}{meant} (--list prints all of them)")
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
-    for each, text in parameters.items():
-        if each not in PARAMETERS:
-            raise ValueError(
-                f"{at}scenario {plain!r} has no parameter {each!r}: {', '.join(sorted(PARAMETERS))}"
-            )
-        if each != "text":
-            _check_number(text, f"{at}parameter {each!r} of {plain!r}")
-    scenario, places = scenarios[plain], PARAMETERS | parameters
-    pause, every = (number_of(each, places) for each in (scenario.pause, scenario.every))
-    return replace(scenario, pause=pause, every=every), parameters
-
-
-def _check_number(text: str, what: str) -> None:
-    """Tell a mistake where the script is given, not where it is played."""
-    try:
-        is_fine = float(text) >= 0
-    except ValueError:
-        is_fine = False
-    if not is_fine:
-        raise ValueError(f"{what} is a number from 0 on, not {text!r}")
 
 
 def _shown(value: object) -> str:

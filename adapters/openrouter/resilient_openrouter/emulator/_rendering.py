@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from resilient_openrouter.emulator.scenarios.shape import Event, Gap, Words
+from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, WORDY, Event, Gap, Words
 from resilient_openrouter.emulator.scenarios.streams import delta
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ("body_of", "chunks_of", "number_of", "text_of")
 
-_NUMERIC: Final = frozenset({"seconds", "after", "every", "gap", "tokens"})
+_NUMERIC: Final = frozenset(PARAMETERS) - WORDY
+_FILLER: Final = "$filler"
 _PLACE = re.compile(r"\$([a-z]+)")
 
 
@@ -108,6 +109,8 @@ def _filled(value: object, places: Mapping[str, str], *, plain: bool = False) ->
         return [_filled(each, places, plain=plain) for each in cast("list[object]", value)]
     if not isinstance(value, str):
         return value
+    if value == _FILLER:
+        return "x" * int(float(places["size"]) * 1_000_000)
     if value.startswith("$") and value[1:] in _NUMERIC and not plain:
         number = float(places[value[1:]])
         return int(number) if number.is_integer() else number

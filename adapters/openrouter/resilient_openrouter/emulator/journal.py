@@ -16,6 +16,8 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from resilient_openrouter.emulator._bill import Bill
+
 __all__ = ("Ended", "Entry", "Journal", "Labels")
 
 Ended = Literal["open", "completed", "client_closed", "reset_by_us", "closed_by_us"]
@@ -28,7 +30,9 @@ class Entry:
 
     `began` is when the request was complete, `headed` when the headers of the
     answer left, `first_byte` the first byte behind them, `finished` the end.
-    `sent` counts bytes, so it is where a client was that went away.
+    `sent` counts bytes, so it is where a client was that went away. `model` is
+    empty where no completion was asked for. `cost` is what the server charges
+    for the answer, in dollars, whether or not it was read.
     """
 
     number: int
@@ -40,10 +44,12 @@ class Entry:
     began: float
     headers: Mapping[str, str] = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
+    generation: str = ""
     status: int | None = None
     headed: float | None = None
     first_byte: float | None = None
     sent: int = 0
+    bill: Bill | None = field(default=None, repr=False)
     ended: Ended = "open"
     finished: float | None = None
     told: Callable[[Entry], None] | None = field(default=None, repr=False, compare=False)
@@ -58,6 +64,13 @@ class Entry:
             if self.told is not None:
                 self.told(self)
 
+    @property
+    def cost(self) -> float:
+        """What the server charges for the answer."""
+        if self.bill is None:
+            return 0.0
+        return self.bill.given_up if self.ended == "client_closed" else self.bill.whole
+
     async def over(self) -> None:
         """Wait until the answer has ended, one way or another."""
         await self._over.wait()
@@ -67,12 +80,14 @@ class Entry:
         told = {name: getattr(self, name) for name in _TOLD if body or name != "body"}
         return {
             name: round(value, 6) if isinstance(value, float) else value
-            for name, value in told.items()
+            for name, value in (told | {"cost": self.cost}).items()
         }
 
 
 _TOLD: Final = tuple(
-    each.name for each in fields(Entry) if each.name != "told" and not each.name.startswith("_")
+    each.name
+    for each in fields(Entry)
+    if each.name not in {"bill", "told"} and not each.name.startswith("_")
 )
 
 

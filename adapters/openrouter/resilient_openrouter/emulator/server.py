@@ -13,32 +13,19 @@ import json
 import socket
 import struct
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from anyio.abc import SocketAttribute
 
 from resilient_openrouter.emulator._dialects import OPENAI_DIALECT, OPENROUTER
+from resilient_openrouter.emulator._lookups import Lookups
 from resilient_openrouter.emulator._memory import pair
-from resilient_openrouter.emulator._plays import parsed
-from resilient_openrouter.emulator._rendering import body_of, chunks_of, number_of, text_of
-from resilient_openrouter.emulator.http import (
-    LAST_CHUNK,
-    BadRequest,
-    Connection,
-    Request,
-    chunk,
-    head,
-)
+from resilient_openrouter.emulator._player import Player
+from resilient_openrouter.emulator.http import BadRequest, Connection, Request
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
-from resilient_openrouter.emulator.scenarios import PARAMETERS, Scenario
-from resilient_openrouter.emulator.service import Service
-from resilient_openrouter.evidence import mapping
+from resilient_openrouter.emulator.service import LOOKUP, Service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,16 +35,13 @@ if TYPE_CHECKING:
     import httpx
     from anyio.abc import ObjectStream, SocketStream, TaskGroup
 
-    from resilient_openrouter.emulator._dialects import Dialect
     from resilient_openrouter.emulator._memory import Wire
     from resilient_openrouter.emulator._plays import Step, Steps
 
 __all__ = ("Emulator",)
 
 LAST_PORT: Final = 65535
-PADDING: Final = b"\n         \n"
 NOWHERE: Final = 1  # nobody listens there: without a port, a client that is not ours finds nobody
-_PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
 _ABORT: Final = struct.pack("ii", 1, 0)
 
 
@@ -91,8 +75,17 @@ class Emulator:
             raise ValueError(f"port must be from 0 to {LAST_PORT}, not {port}")
         self.journal = Journal(keep)
         self._port = port
+        self.lookups = Lookups(self.journal, OPENROUTER.prefix)
+        self._player = Player(self._now)
         self._labels = Labels()
-        self.openrouter = Service(OPENROUTER, self._labels, self._root, default=default, seed=seed)
+        self.openrouter = Service(
+            OPENROUTER,
+            self._labels,
+            self._root,
+            default=default,
+            seed=seed,
+            lookups=self.lookups,
+        )
         self.openai = Service(OPENAI_DIALECT, self._labels, self._root, seed=seed)
         self._stack = AsyncExitStack()
         self._address: tuple[str, int] | None = None
@@ -203,11 +196,12 @@ class Emulator:
         service = self.openrouter
         if request.path.startswith(f"{self.openai.dialect.prefix}/"):
             service = self.openai
-        name = service.next(model, request, body)
+        dialect = service.dialect
+        name = service.next(model, request, body, self._now())
         entry = Entry(
             number=self.journal.count + 1,
             connection=connection.number,
-            service=service.dialect.name,
+            service=dialect.name,
             path=request.path,
             model=model,
             scenario=name,
@@ -216,100 +210,12 @@ class Emulator:
             body=body,
         )
         self.journal.append(entry)
-        return await self._play(connection, entry, service.dialect) and request.keeps_alive
-
-    async def _play(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
-        """Give one answer while watching for the client to go away."""
-        kept = False
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._watch, connection, entry, group.cancel_scope)
-                kept = await self._give(connection, entry, dialect)
-                group.cancel_scope.cancel()
-        except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            entry.end("client_closed", self._now())
-        finally:
-            # Only a server that is being shut down leaves an answer open.
-            entry.end("closed_by_us", self._now())
-        return kept and entry.ended == "completed"
-
-    async def _watch(self, connection: Connection, entry: Entry, scope: anyio.CancelScope) -> None:
-        await connection.gone()
-        entry.end("client_closed", self._now())
-        scope.cancel()
-
-    async def _give(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
-        scenario, parameters = parsed(entry.scenario, dialect.scenarios)
-        if scenario.no_prefill is not None and _ends_with_assistant(entry.body):
-            scenario, parameters = parsed(scenario.no_prefill, dialect.scenarios)
-        scenario = _as_asked(scenario, entry.body, dialect)
-        now = datetime.now(UTC)
-        places = _places(entry, dialect, now) | parameters
-        await anyio.sleep(number_of(scenario.pause, places))
-        if scenario.status is not None:
-            entry.status = scenario.status
-            usual = _headers(dialect, places, now, is_stream=scenario.parts is not None)
-            scenario = replace(scenario, headers=usual | scenario.headers)
-            await self._give_bytes(connection, entry, scenario, places)
-        if scenario.ending == "stall":
-            every = number_of(scenario.every, places)
-            alive = PADDING if scenario.parts is None else dialect.comment.encode()
-            while True:
-                await anyio.sleep(every)
-                await self._send(connection, entry, chunk(alive))
-        if scenario.ending == "silence":
-            await anyio.sleep_forever()
-        if scenario.ending == "reset":
-            entry.end("reset_by_us", self._now())
-            await connection.reset()
-        if scenario.ending == "close":
-            entry.end("closed_by_us", self._now())
-        return scenario.ending == "whole"
-
-    async def _give_bytes(
-        self,
-        connection: Connection,
-        entry: Entry,
-        scenario: Scenario,
-        places: Mapping[str, str],
-    ) -> None:
-        is_stream = scenario.parts is not None
-        body = body_of(scenario.body, places)
-        chunked = is_stream or scenario.status == HTTPStatus.OK or scenario.ending != "whole"
-        headers = {name: text_of(text, places) for name, text in scenario.headers.items()}
-        size = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
-        first = head(cast("int", scenario.status), headers | size)
-        entry.headed = self._now()
-        if not chunked:
-            entry.first_byte = entry.headed
-            entry.end("completed", entry.headed)
-            await self._send(connection, entry, first + body)
-            return
-        await connection.send(first)
-        entry.sent += len(first)
-        for _ in range(scenario.padding):
-            await self._send(connection, entry, chunk(PADDING))
-        last = body
-        for piece in chunks_of(scenario.parts or (), scenario.wire, places):
-            if last:
-                await self._send(connection, entry, chunk(last))
-            last = b""
-            if isinstance(piece, bytes):
-                last = piece
-            elif piece:
-                await anyio.sleep(piece)
-        if scenario.ending == "whole":
-            # Noted before the last byte, so that whoever has read it finds it noted.
-            entry.end("completed", self._now())
-            await self._send(connection, entry, (chunk(last) if last else b"") + LAST_CHUNK)
-        elif last:
-            await self._send(connection, entry, chunk(last))
-
-    async def _send(self, connection: Connection, entry: Entry, data: bytes) -> None:
-        if entry.first_byte is None:
-            entry.first_byte = self._now()
-        await connection.send(data)
-        entry.sent += len(data)
+        if name == LOOKUP:
+            found = self.lookups.answer(request.path.removeprefix(dialect.prefix))
+            kept = await self._player.give_json(connection, entry, dialect, found)
+        else:
+            kept = await self._player.play(connection, entry, dialect)
+        return kept and request.keeps_alive
 
     def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         shown = dict(headers)
@@ -320,51 +226,6 @@ class Emulator:
 
     def _now(self) -> float:
         return anyio.current_time() - self._began  # noqa: TID251 - one run has one origin
-
-
-def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
-    """Return what stands for the places of a scenario in one answer."""
-    author = entry.model.partition("/")[0]
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return PARAMETERS | {
-        "id": dialect.id.format(number=1777319808 + entry.number),
-        "model": entry.model,
-        "served": dialect.served.format(model=entry.model.partition(":")[0]),
-        "provider": _PROVIDERS.get(author, author.title()),
-        "midnight": str(int(midnight.timestamp() * 1000)),
-    }
-
-
-def _ends_with_assistant(body: Mapping[str, Any]) -> bool:
-    messages = cast("list[Any]", body["messages"])
-    return bool(messages) and mapping(messages[-1]).get("role") == "assistant"
-
-
-def _as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:
-    """Return the scenario as it answers a request: a completion, or a stream of it."""
-    if scenario.parts is not None or scenario.is_plain or asked.get("stream") is not True:
-        return scenario
-    if scenario.ending == "stall" and not scenario.body:
-        return replace(scenario, parts=(), padding=0)
-    body = scenario.body
-    if not isinstance(body, dict) or not cast("dict[str, Any]", body).get("choices"):
-        return scenario
-    parts = dialect.streamed(cast("dict[str, Any]", body), asked)
-    return replace(scenario, body="", parts=parts, padding=0)
-
-
-def _headers(
-    dialect: Dialect, places: Mapping[str, str], now: datetime, *, is_stream: bool
-) -> dict[str, str]:
-    kind = {"content-type": "application/json"}
-    if is_stream:
-        kind = {"content-type": "text/event-stream", "cache-control": "no-cache"}
-    return {
-        "date": format_datetime(now, usegmt=True),
-        **kind,
-        dialect.id_header: places["id"],
-        **dialect.headers,
-    }
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

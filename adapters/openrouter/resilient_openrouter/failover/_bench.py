@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 
 from resilient_openrouter import clocks
+from resilient_openrouter.client import OpenRouter
 from resilient_openrouter.emulator import Emulator
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.managers import ModelManager
-from resilient_openrouter.router import OpenRouter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

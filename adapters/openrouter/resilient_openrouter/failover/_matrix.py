@@ -19,9 +19,9 @@ from resilient_openrouter.failover._bench import FALLBACK, MESSAGES, OK, PRIMARY
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from resilient_openrouter.client import OpenRouter
     from resilient_openrouter.failover._bench import Bench
     from resilient_openrouter.managers import ModelManager
-    from resilient_openrouter.router import OpenRouter
 
 __all__ = ("Row", "RowResult", "ROWS", "run_row")
 

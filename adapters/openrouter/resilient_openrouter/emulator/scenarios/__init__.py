@@ -6,6 +6,7 @@ asks for a stream. Texts that begin with `$` are filled in for each request:
 
     $id        a fresh generation id        $model     the model as it was asked for
     $served    its dated name               $provider  the provider that serves it
+    $filler    `size` million letters
     $<name>    a parameter of the scenario, such as `e429_upstream_hint?seconds=3`
 
 `PARAMETERS` holds what a parameter is without being given.
@@ -18,18 +19,21 @@ from resilient_openrouter.emulator.scenarios import (
     errors_in_200,
     failover,
     refusals,
+    sizes,
     streams,
     successes,
 )
-from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, Ending, Scenario
+from resilient_openrouter.emulator.scenarios.connections import SWITCHES
+from resilient_openrouter.emulator.scenarios.shape import PARAMETERS, Ending, Scenario, Switch
 
-__all__ = ("Ending", "PARAMETERS", "Scenario", "SCENARIOS")
+__all__ = ("Ending", "PARAMETERS", "Scenario", "SCENARIOS", "Switch", "SWITCHES")
 
 SCENARIOS: dict[str, Scenario] = (
     successes.SUCCESSES
     | errors_in_200.ERRORS_IN_200
     | refusals.REFUSALS
     | streams.STREAMS
+    | sizes.SIZES
     | connections.CONNECTIONS
     | failover.FAILOVER
 )

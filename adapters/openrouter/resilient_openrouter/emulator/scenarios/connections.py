@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from resilient_openrouter.emulator.scenarios.shape import Scenario
+from resilient_openrouter.emulator.scenarios.shape import Scenario, Switch
 
-__all__ = ("CONNECTIONS",)
+__all__ = ("CONNECTIONS", "SWITCHES")
 
 CONNECTIONS: Final[dict[str, Scenario]] = {
     "stall": Scenario(ending="stall"),
@@ -16,3 +16,9 @@ CONNECTIONS: Final[dict[str, Scenario]] = {
     "reset_in_body": Scenario(padding=1, body='{"id":"gen-', ending="reset"),
     "close_in_body": Scenario(padding=1, body='{"id":"gen-', ending="close"),
 }
+
+SWITCHES: Final[dict[str, Switch]] = {
+    "flaky": Switch(times="$times"),
+    "flap": Switch(seconds="$seconds"),
+}
+"""Models that are well again after a while."""

@@ -76,6 +76,9 @@ ERRORS_IN_200: Final[dict[str, Scenario]] = {
             "provider": completion({"content": "$text"}, provider="Google"),
         },
     ),
+    "nested_provider_cut": Scenario(
+        body={"id": None, "choices": None, "provider": {"id": "gen-1", "provider": "Google"}},
+    ),
     "empty_content": Scenario(
         body=completion(
             {"content": ""},

@@ -17,15 +17,17 @@ def refusal(
     http_status: int | None = None,
     padding: int = 0,
     headers: dict[str, str] | None = None,
+    router: dict[str, Any] | None = None,
 ) -> Scenario:
-    """Return a refusal in the classic shape."""
+    """Return a refusal in the classic shape; `router` is what the router tells of itself."""
     error: dict[str, Any] = {"message": message, "code": status}
     if metadata is not None:
         error["metadata"] = metadata
     return Scenario(
         status=http_status or status,
         headers=headers or {},
-        body={"error": error, "user_id": "user_x"},
+        body={"error": error, "user_id": "user_x"}
+        | ({} if router is None else {"openrouter_metadata": router}),
         padding=padding,
     )
 
@@ -67,6 +69,18 @@ def _html(status: int, code: int) -> Scenario:
     )
 
 
+_ROUTER: Final = {
+    "requested": "$model",
+    "strategy": "direct",
+    "region": "iad",
+    "summary": "available=1",
+    "attempt": 1,
+    "is_byok": False,
+    "endpoints": {
+        "total": 1,
+        "available": [{"provider": "OpenAI", "model": "$model", "selected": False}],
+    },
+}
 _LIMITS: Final = {
     "X-RateLimit-Limit": "50",
     "X-RateLimit-Remaining": "0",
@@ -120,10 +134,12 @@ REFUSALS: Final[dict[str, Scenario]] = {
     "e400_policy": refusal(
         400, "The request was refused", {"error_type": "content_policy_violation"}
     ),
+    "e400_refusal": refusal(400, "The model declined", {"error_type": "refusal"}),
     "e400_invalid": refusal(400, "Input required", {"error_type": "invalid_request"}),
     "e400_output": refusal(400, "Token limit reached"),
     "e401_nokey": refusal(401, "No cookie auth credentials found"),
     "e401_badkey": refusal(401, "User not found."),
+    "e401_noheader": refusal(401, "Missing Authentication header"),
     "e402_credits": refusal(
         402,
         "Insufficient credits. Add more using https://openrouter.ai/credits",
@@ -156,6 +172,24 @@ REFUSALS: Final[dict[str, Scenario]] = {
         403,
         "Request blocked: prompt injection patterns detected",
         {"patterns": ["ignore all previous instructions"]},
+        router=_ROUTER
+        | {
+            "pipeline": [
+                {
+                    "type": "guardrail",
+                    "name": "regex_pi_detection",
+                    "guardrail_id": "grd_abc123",
+                    "guardrail_scope": "api-key",
+                    "summary": "Blocked: prompt injection detected (1 pattern matched)",
+                    "data": {
+                        "action": "blocked",
+                        "detected": True,
+                        "engines": ["regex"],
+                        "patterns": ["ignore all previous instructions"],
+                    },
+                }
+            ]
+        },
     ),
     "e403_management": refusal(403, "Only management keys can perform this operation"),
     "e403_region": _availability(
@@ -179,6 +213,20 @@ REFUSALS: Final[dict[str, Scenario]] = {
         error_type="not_found",
         excluded_by=["data_policy:zdr"],
     ),
+    "e404_free_ended": _availability(
+        404,
+        "free_variant_ended",
+        "The free period of $model has ended",
+        error_type="not_found",
+        fallback_models=["openai/gpt-4.1"],
+    ),
+    "e404_deprecated": _availability(
+        404,
+        "model_deprecated",
+        "$model is deprecated. Use openai/gpt-4.1 instead.",
+        error_type="not_found",
+        fallback_models=["openai/gpt-4.1"],
+    ),
     "e404_retryable": _availability(
         404,
         "model_unavailable_upstream",
@@ -186,12 +234,18 @@ REFUSALS: Final[dict[str, Scenario]] = {
         error_type="not_found",
         retryable=True,
     ),
-    "e404_legacy": refusal(404, "No allowed providers are available for the selected model."),
+    "e404_legacy": refusal(
+        404,
+        "No allowed providers are available for the selected model.",
+        router=_ROUTER | {"attempt": 0},
+    ),
+    "e404_legacy_tools": refusal(404, "No endpoints found that support tool use."),
     "e404_address": refusal(404, "Resource not found"),
     "e408": refusal(408, "Operation timed out. Please try again later."),
     "e409": refusal(409, "Conflict"),
     "e410": refusal(410, "Gone"),
     "e413": refusal(413, "Request payload too large"),
+    "e499": refusal(499, "Client closed the request"),
     "e422": refusal(422, "Invalid argument"),
     "e429_free_day": refusal(
         429,
@@ -232,7 +286,26 @@ REFUSALS: Final[dict[str, Scenario]] = {
         "Provider returned error",
         {"provider_name": "Venice", "retry_after_seconds_raw": "$seconds"},
     ),
-    "e429_nohint": refusal(429, "Rate limit exceeded", {"provider_name": "Google"}),
+    "e429_nohint": refusal(
+        429,
+        "Provider returned error",
+        {
+            "provider_name": "Google",
+            "raw": "$model is temporarily rate-limited upstream. Please retry shortly.",
+        },
+    ),
+    "e429_retry_after": refusal(
+        429,
+        "Rate limit exceeded",
+        {"error_type": "rate_limit_exceeded"},
+        headers={"Retry-After": "$value"},
+    ),
+    "e429_retry_after_ms": refusal(
+        429,
+        "Rate limit exceeded",
+        {"error_type": "rate_limit_exceeded"},
+        headers={"retry-after-ms": "$value"},
+    ),
     "e429_availability": _availability(
         429,
         "capacity_exhausted",

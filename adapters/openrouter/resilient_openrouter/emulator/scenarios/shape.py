@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Ending", "Event", "Gap", "PARAMETERS", "Part", "Scenario", "Wire", "Words")
+__all__ = (
+    "Ending",
+    "Event",
+    "Gap",
+    "PARAMETERS",
+    "Part",
+    "Scenario",
+    "Switch",
+    "Wire",
+    "Words",
+    "WORDY",
+)
 
 Ending = Literal["whole", "stall", "silence", "reset", "close"]
 """How an answer ends.
@@ -81,8 +92,9 @@ class Scenario:
     keep-alives before the body, `status=None` an answer without a byte.
     A `body` that is text is sent as it is, anything else as JSON; with `parts`
     the answer is a stream instead. A completion is streamed to whoever asks
-    for a stream, unless it `is_plain`. `no_prefill` names the scenario that
-    answers in its place where the last message is the assistant's.
+    for a stream, unless it `is_plain`. With `is_zipped` a body goes as gzip.
+    `no_prefill` names the scenario that answers in its place where the last
+    message is the assistant's.
     """
 
     status: int | None = 200
@@ -91,11 +103,26 @@ class Scenario:
     parts: tuple[Part, ...] | None = None
     wire: Wire = field(default_factory=Wire)
     is_plain: bool = False
+    is_zipped: bool = False
     padding: int = 0
     pause: Number = 0.0
     every: Number = "$every"
     ending: Ending = "whole"
     no_prefill: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A model that answers with one scenario at first, and then with another.
+
+    The first one is for so many requests of the model, or for so many seconds
+    from its first request on.
+    """
+
+    first: str = "$fault"
+    then: str = "$then"
+    times: Number | None = None
+    seconds: Number | None = None
 
 
 PARAMETERS: Final[dict[str, str]] = {
@@ -105,4 +132,13 @@ PARAMETERS: Final[dict[str, str]] = {
     "every": "0.2",
     "gap": "0",
     "tokens": "20",
+    "times": "2",
+    "size": "1",
+    "fault": "e503",
+    "then": "ok",
+    "value": "2",
 }
+"""The parameters of scenarios, and what each is without being given."""
+
+WORDY: Final = frozenset({"text", "fault", "then", "value"})
+"""Those that are no numbers."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from resilient_openrouter.emulator.scenarios.shape import Event, Gap, Part, Scenario, Wire, Words
 from resilient_openrouter.emulator.scenarios.successes import NO_USAGE, USAGE, completion
 
-__all__ = ("COMMENT", "delta", "DONE", "streamed", "STREAMS")
+__all__ = ("COMMENT", "delta", "DONE", "ended", "streamed", "STREAMS")
 
 COMMENT: Final = ": OPENROUTER PROCESSING\n\n"
 DONE: Final = "data: [DONE]\n\n"
@@ -44,7 +44,7 @@ def delta(
     return Event(_BASE | failed | {"choices": [choice]} | top)
 
 
-def _end(
+def ended(
     finish: str | None = "stop",
     native: str | None = "completed",
     *,
@@ -71,7 +71,7 @@ def streamed(body: dict[str, Any]) -> tuple[Part, ...]:
     if choice.get("error"):
         end = (delta({"content": ""}, finish, finish, error=choice["error"]),)
     else:
-        end = _end(finish, native, usage=body.get("usage"), **top)
+        end = ended(finish, native, usage=body.get("usage"), **top)
     parts = (COMMENT, COMMENT, *_said(message), *end)
     return tuple(Event(each.body | base) if isinstance(each, Event) else each for each in parts)
 
@@ -128,7 +128,7 @@ _HOLA: Final[tuple[Part, ...]] = (
     COMMENT,
     delta({"role": "assistant", "content": "Ho"}),
     delta({"content": "la"}),
-    *_end(),
+    *ended(),
 )
 _HO: Final[tuple[Part, ...]] = (COMMENT, delta({"role": "assistant", "content": "ho"}))
 _DIED: Final = _error(502, "Provider disconnected", error_type="provider_unavailable")
@@ -152,7 +152,7 @@ STREAMS: Final[dict[str, Scenario]] = {
     "ok_stream_empty_choices_usage": _stream(
         *_HOLA[:-2], Event(_BASE | {"choices": [], "usage": USAGE}), DONE
     ),
-    "ok_stream_tools": _stream(COMMENT, *_TOOLS, *_end("tool_calls", "tool_use")),
+    "ok_stream_tools": _stream(COMMENT, *_TOOLS, *ended("tool_calls", "tool_use")),
     "ok_stream_roleonly_slow": _stream(
         delta(_ROLE),
         *((COMMENT, Gap()) * 6),
@@ -170,7 +170,7 @@ STREAMS: Final[dict[str, Scenario]] = {
             }
         ),
         Words(),
-        *_end(),
+        *ended(),
     ),
     "ok_stream_bytes": _stream(*_HOLA, wire=Wire(cut=1)),
     "ok_stream_crlf": _stream(*_HOLA, wire=Wire(newline="\r\n", cut=1)),
@@ -259,9 +259,9 @@ STREAMS: Final[dict[str, Scenario]] = {
     "s_reset": _stream(COMMENT, Words(count="$tokens"), ending="reset"),
     "s_reset_early": _stream(COMMENT, delta(_ROLE), ending="reset"),
     "s_done_only": _stream(COMMENT, DONE),
-    "s_malformed": _stream(COMMENT, Words(count=9), 'data: {"id":"gen-1","choi\n\n', *_end()),
+    "s_malformed": _stream(COMMENT, Words(count=9), 'data: {"id":"gen-1","choi\n\n', *ended()),
     "s_malformed_trunc": _stream(COMMENT, Words(count=9), "data: {\n\n"),
-    "s_empty": _stream(COMMENT, delta(_ROLE), *_end(usage=NO_USAGE)),
+    "s_empty": _stream(COMMENT, delta(_ROLE), *ended(usage=NO_USAGE)),
     "s_html": Scenario(
         headers={"content-type": "text/event-stream"}, body="<html></html>", is_plain=True
     ),

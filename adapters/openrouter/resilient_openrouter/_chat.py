@@ -1,10 +1,4 @@
-"""What all backends share: one HTTP client, one key, and the models behind them.
-
-`chat` is one call without any policy: it sends one request, waits as long as
-its caller lets it, and returns a `Reply` or raises what happened. `target`
-makes a model something that a chain can ask, and `manager` makes the common
-chain. The policies come from `resilient`; nothing here retries by itself.
-"""
+"""What every client of a chat API is: one HTTP client, one key, and the models behind them."""
 
 from __future__ import annotations
 
@@ -23,18 +17,19 @@ from typing import (
 )
 
 from resilient import Target
-from resilient_openrouter._address import server_of
+from resilient_openrouter._address import server_of, where_of
 from resilient_openrouter._functions import target_of
-from resilient_openrouter._ledger import open_record
+from resilient_openrouter._ledger import Record, open_record
 from resilient_openrouter._options import positive
 from resilient_openrouter._plan import DEFAULT, Default, Plan, Timeout, Travels, collects
 from resilient_openrouter._reading import Reading
 from resilient_openrouter._request import Messages, encoded, texts
 from resilient_openrouter._timeouts import clocks_of
 from resilient_openrouter._transport import Transport
+from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.managers import ModelManager
-from resilient_openrouter.targets import Asked, ModelStream, ModelTarget
+from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,34 +41,33 @@ if TYPE_CHECKING:
     from resilient import CircuitBreaker, Pipeline, Restarted
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
     from resilient_openrouter._key import Key
-    from resilient_openrouter._ledger import Record
-    from resilient_openrouter.clocks import Clocks
     from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
-__all__ = ("Backend", "MAX_BODY")
+__all__ = ("ChatClient", "MAX_BODY")
 
 Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any] | AsyncIterator[Any]]
 """What a chain can ask: a model's name, a `Target`, an async function or generator function."""
 
 MAX_BODY: Final = 64 * 1024 * 1024
+COMPLETIONS: Final = "/chat/completions"
+LOOKUP: Final = Clocks(total=30)
 
 
-class Backend:
-    """Models behind one address and one key, which speak the API of chat completions.
+class ChatClient:
+    """One server, one key, and the models behind them.
 
-    `name` is what circuits are named after, `provider` what spans call it.
+    `name` is what the circuits of its models are named after, `system` what
+    spans call it. `has_routing` says that requests hold preferences of
+    routing, `is_free` that nothing costs anything.
     """
-
-    _is_free = False
 
     def __init__(
         self,
         *,
         key: Key,
         base_url: str,
-        name: str,
-        provider: str,
+        account: str | None,
         headers: Mapping[str, str],
         client: httpx.AsyncClient | None,
         connect: float,
@@ -81,26 +75,26 @@ class Backend:
         table: Iterable[Row],
         transport: Travels,
         keep_raw: bool,
+        system: str,
+        name: str | None = None,
+        has_routing: bool = True,
+        is_free: bool = False,
     ) -> None:
         self._key = key
         self._base_url = base_url
-        self._provider = provider
         self._server = server_of(base_url)
-        self._name = name
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            **headers,
-        }
+        self._account = account or key.label
+        self._headers = dict(headers)
         self._table = tuple(table)
         self._keep_raw = keep_raw
         self._collects = collects(transport)
         self._max_body = int(positive(max_body, "max_body"))
+        self._system = system
+        self._name = name or where_of(self._server)
+        self._has_routing = has_routing
+        self._is_free = is_free
         self._transport = Transport(
-            f"{base_url}/chat/completions",
-            key,
-            client=client,
-            connect=positive(connect, "connect"),
+            base_url, key, client=client, connect=positive(connect, "connect")
         )
 
     async def __aenter__(self) -> Self:
@@ -200,7 +194,7 @@ class Backend:
             params=dict(params or {}),
             collects=(self._collects if transport is None else collects(transport)),
             server=self._server,
-            provider=self._provider,
+            system=self._system,
         )
         scopes = self._scopes(model)
 
@@ -335,27 +329,13 @@ class Backend:
         return f"{type(self).__name__}({self._base_url!r}, key={self._key.label})"
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        name = type(self).__name__
-        raise TypeError(f"an {name} is not pickled or copied: it holds a key and connections")
-
-    def _scopes(self, model: str) -> dict[str, str]:
-        """Return what a model depends on."""
-        raise NotImplementedError
-
-    def _encoded(
-        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
-    ) -> bytes:
-        """Return the bytes of a request."""
-        return encoded(asked.model, messages, {**asked.params, **fields}, stream=stream)
-
-    def _priced(self, reply: Reply) -> Reply:
-        """Return a reply that knows what it cost, where the backend does not say so itself."""
-        return reply
+        kind = type(self).__name__
+        raise TypeError(f"an {kind} is not pickled or copied: it holds a key and connections")
 
     async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
         """Ask a model once, and write down what that came to."""
         body = self._encoded(asked, messages, fields, stream=asked.collects)
-        record = open_record(asked.model, asked.name, is_free=self._is_free)
+        record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
             reading = self._reading(body, messages, record, asked.clocks)
             try:
@@ -377,7 +357,7 @@ class Backend:
     ) -> AsyncGenerator[Chunk]:
         """Ask a model once, and yield its answer as it comes, and write that down."""
         body = self._encoded(asked, messages, fields, stream=True)
-        record = open_record(asked.model, asked.name, is_free=self._is_free)
+        record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
             reading = self._reading(
                 body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
@@ -392,6 +372,26 @@ class Backend:
             record.failed(error)
             raise
 
+    def _scopes(self, model: str) -> dict[str, str]:
+        """Return what a model depends on."""
+        return scopes_of(
+            model,
+            host=where_of(self._server),
+            credential=self._key.label,
+            account=self._account,
+        )
+
+    def _encoded(
+        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
+    ) -> bytes:
+        """Return the bytes of a request; what another server wants otherwise is said here."""
+        given = {**asked.params, **fields}
+        return encoded(asked.model, messages, given, stream=stream, routing=self._has_routing)
+
+    def _priced(self, reply: Reply) -> Reply:
+        """Return a reply that knows what it cost, where the server does not say so itself."""
+        return reply
+
     def _asked(
         self, model: str, clocks: Clocks | Seconds | None, transport: Travels | None = None
     ) -> Asked:
@@ -401,16 +401,23 @@ class Backend:
             clocks=clocks_of(clocks, "clocks"),
             collects=self._collects if transport is None else collects(transport),
             server=self._server,
-            provider=self._provider,
+            system=self._system,
         )
 
     def _reading(
-        self, body: bytes, messages: Messages, record: Record, clocks: Clocks, **options: Any
+        self,
+        body: bytes | None,
+        messages: Messages,
+        record: Record,
+        clocks: Clocks,
+        *,
+        path: str = COMPLETIONS,
+        **options: Any,
     ) -> Reading:
         """Return the reading of an answer whose request is not sent yet."""
         key = self._key.text()
         return Reading(
-            self._transport.exchange(body, self._headers, record, connect=clocks.connect),
+            self._transport.exchange(path, body, self._headers, record, connect=clocks.connect),
             record,
             clocks,
             max_body=self._max_body,
@@ -420,6 +427,14 @@ class Backend:
             price=self._priced,
             **options,
         )
+
+    async def _looked_up(self, path: str) -> Mapping[str, object]:
+        """Send a `GET` once and return the JSON object that answers it."""
+        reading = self._reading(None, (), Record(path, path), LOOKUP, path=path)
+        try:
+            return await reading.payload()
+        finally:
+            await reading.aclose()
 
 
 def _as_target(model: Model, named: Callable[[str], Target[Any]]) -> Target[Any]:

@@ -1,0 +1,161 @@
+"""The pytest plugin: fixtures, and switches for a whole suite.
+
+It is loaded into every run of pytest where the library is installed, so it
+brings nothing with it but the kit itself: no second backend, no Hypothesis, no
+SDK. Without an option, a marker or a fixture of it nothing happens.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+
+from resilient.testing import _switches, _virtual, fresh_breakers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
+
+_BACKENDS = ("asyncio", "trio", "both")
+_HOW = "on, off, instant, or instant:N for at most N attempts"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the command line and of the configuration."""
+    parser.getgroup("resilient").addoption(
+        "--resilient-backend",
+        choices=_BACKENDS,
+        help="where tests with the fixtures resilient_backend or virtual_time run",
+    )
+    parser.addini(
+        "resilient_backend",
+        "the default of --resilient-backend: asyncio, trio or both",
+        default="asyncio",
+    )
+    parser.addini(
+        "resilient_policies", f"which policies are in force in every test: {_HOW}", default="on"
+    )
+    parser.addini(
+        "resilient_fresh_breakers",
+        "give each test its own circuit breakers",
+        type="bool",
+        default=False,
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, and refuse bad options before any test runs."""
+    for text in (
+        "resilient_backend(*names): run with these backends only, whatever the option says",
+        f"resilient_policies(how): which policies are in force in this test: {_HOW}",
+    ):
+        config.addinivalue_line("markers", text)
+    _switch(str(config.getini("resilient_policies")), "resilient_policies")
+    _chosen(str(config.getini("resilient_backend")), "resilient_backend")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for the backend with each that is chosen."""
+    if "resilient_backend" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("resilient_backend")
+    option: Any = metafunc.config.getoption("resilient_backend")
+    ini = str(metafunc.config.getini("resilient_backend"))
+    backends = _chosen(option or ini, "resilient_backend") if marker is None else marker.args
+    for backend in backends:
+        _chosen(backend, "the marker resilient_backend")
+    metafunc.parametrize("resilient_backend", backends, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test, its fixtures included, run with the policies that are asked for."""
+    marker = item.get_closest_marker("resilient_policies")
+    how = str(item.config.getini("resilient_policies"))
+    if marker is not None:
+        (how,) = marker.args
+    with ExitStack() as stack:
+        if item.config.getini("resilient_fresh_breakers"):
+            stack.enter_context(fresh_breakers())
+        switch = _switch(how, "the marker resilient_policies")
+        if switch is not None:
+            stack.enter_context(switch)
+        return (yield)
+
+
+def _chosen(name: str, option: str) -> Sequence[str]:
+    if name not in _BACKENDS:
+        raise pytest.UsageError(f"{option} must be one of {', '.join(_BACKENDS)}, not {name!r}")
+    return get_args(_virtual.Backend) if name == "both" else (name,)
+
+
+def _switch(how: str, option: str) -> AbstractContextManager[None] | None:
+    name, _, number = how.partition(":")
+    if name == "instant" and (not number or (number.isdecimal() and int(number))):
+        return _switches.instant(int(number) if number else None)
+    if how == "off":
+        return _switches.policies_off()
+    if how == "on":
+        return None
+    raise pytest.UsageError(f"{option} must be {_HOW}, not {how!r}")
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session")
+def resilient_backend(request: pytest.FixtureRequest) -> str:
+    """Name the backend that this test is run with: "asyncio" or "trio"."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture
+def virtual_time(resilient_backend: Any) -> Callable[..., Any]:  # noqa: ANN401 - one of two names
+    """Run async functions in virtual time, on the backend of this test."""
+    return partial(_virtual.virtual_time, backend=resilient_backend)
+
+
+@pytest.fixture(name="fresh_breakers")
+def _fresh_breakers() -> Generator[None]:
+    """Let this test find every circuit breaker new."""
+    with fresh_breakers():
+        yield
+
+
+@pytest.fixture
+def policies_off() -> Generator[None]:
+    """Let every guarded function be as if no policy decorated it."""
+    with _switches.policies_off():
+        yield
+
+
+@pytest.fixture
+def policies_on() -> Generator[None]:
+    """Undo what the configuration has switched."""
+    with _switches.policies_on():
+        yield
+
+
+@pytest.fixture
+def policies_instant() -> Generator[None]:
+    """Let no retry wait."""
+    with _switches.instant():
+        yield
+
+
+@pytest.fixture
+def capture_spans() -> Generator[Any]:
+    """Give the spans that this test makes, in order; needs the extra `otel`."""
+    try:
+        from resilient.testing import _spans  # noqa: PLC0415 - the SDK may be absent
+    except ImportError as exc:
+        raise ImportError(
+            "the fixture capture_spans needs the OpenTelemetry SDK:"
+            " pip install 'resilient-policies[otel]'"
+        ) from exc
+    with _spans.capture_spans() as spans:
+        yield spans
