@@ -17,6 +17,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -128,8 +129,8 @@ def fresh_breakers() -> Generator[None]:
 
 def _move(here: World, there: World) -> None:
     whole_process.world = there
-    for found in list(_by_loop.values()):
-        if found.world is here:
+    for found in (*list(_by_loop.values()), *[ref() for ref in list(_on_trio)]):
+        if found is not None and found.world is here:
             found.world = there
 
 
@@ -166,7 +167,16 @@ def _trio_runtime() -> Runtime:
     if found is None:
         found = Runtime("trio", None)
         _run_variable(module).set(found)
+        _on_trio[weakref.ref(found, _forget)] = None
     return found
+
+
+# The runtimes of the trio runs of all threads: each belongs to its run, and goes with it.
+_on_trio: dict[weakref.ref[Runtime], None] = {}
+
+
+def _forget(ref: weakref.ref[Runtime]) -> None:
+    _on_trio.pop(ref, None)
 
 
 NO_LOOP = "a guarded function was awaited outside of asyncio and trio"

@@ -17,10 +17,18 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from resilient import TimedOut, remaining, retry, timeout
+from resilient import (
+    CircuitOpen,
+    TimedOut,
+    circuit_breaker,
+    consecutive,
+    remaining,
+    retry,
+    timeout,
+)
 from resilient._runtime import clock
 from resilient._runtime.clock import NO_LOOP, now, process_random, runtime
-from resilient.testing import leftovers, virtual_time
+from resilient.testing import fresh_breakers, leftovers, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -104,6 +112,28 @@ def test_a_loop_inside_another_has_its_own():
 
     assert asyncio.run(main()) == (True, True, True)
     inner.close()
+
+
+@both
+def test_fresh_breakers_are_fresh_in_a_loop_that_runs_already(backend):
+    """A block of them in an async test hides what was open before, and is hidden after it."""
+    breaker = circuit_breaker("fresh", trip=consecutive(1), open_for=3600)
+
+    @breaker
+    async def fails():
+        raise ConnectionError
+
+    async def main():
+        with pytest.raises(ConnectionError):
+            await fails()
+        with fresh_breakers(), pytest.raises(ConnectionError):
+            await fails()
+        with pytest.raises(CircuitOpen):
+            await fails()
+
+    anyio.run(main, backend=backend)
+    gc.collect()
+    assert not clock._on_trio
 
 
 def test_closed_loops_are_forgotten():
