@@ -199,11 +199,13 @@ class TestScopes:
             "model": "vllm/m",
             "credential": "vllm/VLLM_KEY",
             "account": "vllm/VLLM_KEY",
+            "endpoint": "m",
         }
         local = OpenAICompatible("http://localhost:11434/v1")
         assert dict(local.target(LLAMA).scopes) == {
             "host": "localhost:11434",
             "model": f"localhost:11434/v1/{LLAMA}",
+            "endpoint": LLAMA,
         }
 
 

@@ -29,7 +29,7 @@ from resilient_openrouter._transport import Transport
 from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.managers import ModelManager
-from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
+from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, endpoint_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -196,7 +196,7 @@ class ChatClient:
             server=self._server,
             system=self._system,
         )
-        scopes = self._scopes(model)
+        scopes = self._scopes(model) | {"endpoint": endpoint_of(asked)}
 
         def made(call: Any, policies: Pipeline) -> Target[Any]:  # noqa: ANN401 - either kind
             return Target(
