@@ -296,7 +296,7 @@ class TestConnections:
 
 
 class TestAddresses:
-    @pytest.mark.parametrize("path", ["", "/api", "/v1", "/api/v1/chat/completions"])
+    @pytest.mark.parametrize("path", ["", "/api", "/v2", "/api/v1/chat/completions"])
     async def test_a_wrong_address_says_so(self, path):
         """A base URL that leads elsewhere is told apart from a model that is not there."""
         async with Emulator() as emulator:
@@ -522,7 +522,10 @@ except ImportError as error:
         env={**os.environ},
     )
     assert done.stderr == ""
-    assert done.stdout == 'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"\n'
+    assert (
+        done.stdout
+        == 'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"\n'
+    )
 
 
 async def test_the_payload_is_json_as_it_was_given():

@@ -6,7 +6,7 @@ import re
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-__all__ = ("checked_url", "is_loopback", "server_of")
+__all__ = ("checked_url", "is_loopback", "server_of", "where_of")
 
 _LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
 _PORTS: Final = {"https": 443, "http": 80}
@@ -50,3 +50,13 @@ def server_of(base_url: str) -> tuple[str, int]:
     """Return host and port of an address."""
     parts = urlsplit(base_url)
     return cast("str", parts.hostname), parts.port or _PORTS[parts.scheme]
+
+
+def where_of(server: tuple[str, int]) -> str:
+    """Return the name of a server: its host, with the port where it is not the usual one.
+
+    >>> where_of(("openrouter.ai", 443)), where_of(("localhost", 11434))
+    ('openrouter.ai', 'localhost:11434')
+    """
+    host, port = server
+    return host if port == _PORTS["https"] else f"{host}:{port}"

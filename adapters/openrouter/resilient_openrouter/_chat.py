@@ -17,7 +17,7 @@ from typing import (
 )
 
 from resilient import Target
-from resilient_openrouter._address import server_of
+from resilient_openrouter._address import server_of, where_of
 from resilient_openrouter._functions import target_of
 from resilient_openrouter._ledger import Record, open_record
 from resilient_openrouter._options import positive
@@ -29,7 +29,7 @@ from resilient_openrouter._transport import Transport
 from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import OpenRouterError
 from resilient_openrouter.managers import ModelManager
-from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
+from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, endpoint_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,7 +55,12 @@ LOOKUP: Final = Clocks(total=30)
 
 
 class ChatClient:
-    """One server, one key, and the models behind them."""
+    """One server, one key, and the models behind them.
+
+    `name` is what the circuits of its models are named after, `system` what
+    spans call it. `has_routing` says that requests hold preferences of
+    routing, `is_free` that nothing costs anything.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,9 @@ class ChatClient:
         transport: Travels,
         keep_raw: bool,
         system: str,
+        name: str | None = None,
+        has_routing: bool = True,
+        is_free: bool = False,
     ) -> None:
         self._key = key
         self._base_url = base_url
@@ -82,6 +90,9 @@ class ChatClient:
         self._collects = collects(transport)
         self._max_body = int(positive(max_body, "max_body"))
         self._system = system
+        self._name = name or where_of(self._server)
+        self._has_routing = has_routing
+        self._is_free = is_free
         self._transport = Transport(
             base_url, key, client=client, connect=positive(connect, "connect")
         )
@@ -185,12 +196,7 @@ class ChatClient:
             server=self._server,
             system=self._system,
         )
-        scopes = scopes_of(
-            model,
-            host=self._server[0],
-            credential=self._key.label,
-            account=self._account,
-        )
+        scopes = self._scopes(model) | {"endpoint": endpoint_of(asked)}
 
         def made(call: Any, policies: Pipeline) -> Target[Any]:  # noqa: ANN401 - either kind
             return Target(
@@ -205,7 +211,7 @@ class ChatClient:
 
         plan = Plan(
             model=model,
-            server=self._server,
+            where=self._name,
             timeout=timeout,
             attempts=attempts,
             breaker=breaker,
@@ -329,7 +335,7 @@ class ChatClient:
     async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
         """Ask a model once, and write down what that came to."""
         body = self._encoded(asked, messages, fields, stream=asked.collects)
-        record = open_record(asked.model, asked.name, self._key.label)
+        record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
             reading = self._reading(body, messages, record, asked.clocks)
             try:
@@ -351,7 +357,7 @@ class ChatClient:
     ) -> AsyncGenerator[Chunk]:
         """Ask a model once, and yield its answer as it comes, and write that down."""
         body = self._encoded(asked, messages, fields, stream=True)
-        record = open_record(asked.model, asked.name, self._key.label)
+        record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
             reading = self._reading(
                 body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
@@ -366,11 +372,25 @@ class ChatClient:
             record.failed(error)
             raise
 
+    def _scopes(self, model: str) -> dict[str, str]:
+        """Return what a model depends on."""
+        return scopes_of(
+            model,
+            host=where_of(self._server),
+            credential=self._key.label,
+            account=self._account,
+        )
+
     def _encoded(
         self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
     ) -> bytes:
         """Return the bytes of a request; what another server wants otherwise is said here."""
-        return encoded(asked.model, messages, {**asked.params, **fields}, stream=stream)
+        given = {**asked.params, **fields}
+        return encoded(asked.model, messages, given, stream=stream, routing=self._has_routing)
+
+    def _priced(self, reply: Reply) -> Reply:
+        """Return a reply that knows what it cost, where the server does not say so itself."""
+        return reply
 
     def _asked(
         self, model: str, clocks: Clocks | Seconds | None, transport: Travels | None = None
@@ -404,6 +424,7 @@ class ChatClient:
             table=self._table,
             secrets=(*texts(messages), key),
             keep_raw=self._keep_raw,
+            price=self._priced,
             **options,
         )
 

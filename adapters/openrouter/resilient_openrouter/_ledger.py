@@ -29,15 +29,23 @@ __all__ = ("calls_so_far", "ledger", "open_record", "Record")
 
 
 class Record:
-    """The open entry of one call in the ledger; `call` is what is known so far."""
+    """The open entry of one call in the ledger; `call` is what is known so far.
 
-    __slots__ = ("_facts", "generation_id", "model", "padding")
+    With `is_free` nothing that happens to it costs anything.
+    """
 
-    def __init__(self, model: str, target: str, credential: str | None = None) -> None:
+    __slots__ = ("_facts", "_is_free", "generation_id", "model", "padding")
+
+    def __init__(
+        self, model: str, target: str, credential: str | None = None, *, is_free: bool = False
+    ) -> None:
         self.model = model
+        self._is_free = is_free
         self.generation_id: str | None = None
         self.padding = 0
         self._facts: dict[str, Any] = {"target": target, "credential": credential}
+        if is_free:
+            self._facts |= {"billed": "no", "cost": 0.0}
 
     @property
     def call(self) -> ModelCall:
@@ -88,8 +96,8 @@ class Record:
             "retry_after": error.retry_after,
             "provider": error.provider,
             "usage": usage_of({"usage": error.usage}),
-            "billed": error.billed,
-            "cost": 0.0 if error.billed == "no" else error.cost,
+            "billed": "no" if self._is_free else error.billed,
+            "cost": 0.0 if self._is_free or error.billed == "no" else error.cost,
         }
 
 
@@ -106,9 +114,11 @@ def ledger(records: list[Record]) -> Generator[list[Record]]:
         _ledger.reset(token)
 
 
-def open_record(model: str, target: str, credential: str | None = None) -> Record:
+def open_record(
+    model: str, target: str, credential: str | None = None, *, is_free: bool = False
+) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
-    record = Record(model, target, credential)
+    record = Record(model, target, credential, is_free=is_free)
     records = _ledger.get()
     if records is not None:
         records.append(record)

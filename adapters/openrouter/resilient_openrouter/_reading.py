@@ -73,6 +73,7 @@ class Reading:
         table: tuple[Row, ...],
         secrets: tuple[str, ...],
         keep_raw: bool,
+        price: Callable[[Reply], Reply],
         reasoning_commits: bool = True,
     ) -> None:
         self._exchange = exchange
@@ -80,6 +81,7 @@ class Reading:
         self._clocks = clocks
         self._max_body = max_body
         self._judge: dict[str, Any] = {"table": table, "secrets": secrets, "keep_raw": keep_raw}
+        self._price = price
         self._reasoning_commits = reasoning_commits
         self._began = _now()
         self._watch = Watch(clocks, self._began)
@@ -189,7 +191,7 @@ class Reading:
         return answer.payload()
 
     async def _plain(self, head: Head, first: bytes) -> Reply:
-        reply = Answer.of(head, await self._whole(head, first)).reply()
+        reply = self._price(Answer.of(head, await self._whole(head, first)).reply())
         self._record.answered(reply)
         return reply
 
@@ -293,6 +295,7 @@ class Reading:
         self._is_over = True
         last = script.last()
         assert last.reply is not None  # noqa: S101 - that is what makes it the last
+        last.reply = self._price(last.reply)
         self._record.answered(last.reply)
         return [last]
 

@@ -1,7 +1,7 @@
-"""The HTTP client behind an `OpenRouter`: one for each event loop, with limits of its own.
+"""The HTTP client behind a backend: one for each event loop, with limits of its own.
 
 The HTTP client belongs to an event loop, so each loop that uses the same
-`OpenRouter` has its own, opened by the first request. A client that the
+backend has its own, opened by the first request. A client that the
 caller injected is used as it is and never closed.
 
 The client's read timeout is off. Keep-alives would reset it for ever, so it
@@ -42,7 +42,7 @@ _LEAST: Final = 0.001
 
 
 class Transport:
-    """The HTTP side of an `OpenRouter`."""
+    """The HTTP side of a backend."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Transport:
             import httpx  # noqa: PLC0415 - importing the adapter does not need it
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"',
+                'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"',
                 name="httpx",
             ) from error
         if self._url.startswith("https:"):
@@ -147,4 +147,4 @@ class _Opened:
 
 
 _clients: RunVar[WeakKeyDictionary[Transport, _Opened]] = RunVar("openrouter_clients")
-"""The open clients of each event loop; they go with the loop or with their `OpenRouter`."""
+"""The open clients of each event loop; they go with the loop or with their backend."""
