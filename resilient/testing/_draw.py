@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from resilient.testing._interest import Interest, OfLeaf
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import FRESH, Bad, Fail, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
+    from resilient.testing._interest import Interest, OfLeaf
     from resilient.testing._schedule import Delivery
     from resilient.testing._steps import Step
 
@@ -31,28 +31,9 @@ _SEEDS = st.integers(0, 255)
 _NOBODY: tuple[None, Delivery] = (None, "scope")
 
 
-def schedules(
-    errors: list[Any],
-    max_steps: int,
-    latency: float,
-    hangs: bool,  # noqa: FBT001 - checked and named by the caller
-    good: list[Any],
-    bad: list[Any],
-) -> SearchStrategy[FailureSchedule]:
-    """Return schedules for any function."""
-    leaf = OfLeaf(
-        errors=errors,
-        latencies=sorted({0.0, *(latency * part for part in (0.05, 0.1, 0.25, 0.5, 1))}),
-        good=good or [FRESH],
-        bad=bad,
-        limited=hangs,
-        stubborn=False,
-    )
-    return _of_one(leaf, max_steps)
-
-
 @st.composite
-def _of_one(draw: DrawFn, leaf: OfLeaf, max_steps: int) -> FailureSchedule:
+def schedules(draw: DrawFn, leaf: OfLeaf, max_steps: int) -> FailureSchedule:
+    """Draw a schedule of one function."""
     steps = draw(st.lists(_steps(leaf), max_size=max_steps))
     return FailureSchedule(steps, then=draw(_then(leaf)), jitter_seed=draw(_SEEDS))
 

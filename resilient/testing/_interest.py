@@ -42,8 +42,8 @@ _COMMON: Final[tuple[type[Exception], ...]] = (
     LookupError,
     ArithmeticError,
 )
-_GOOD: Final = ("ok", 1, True, [1], {"ok": True}, 200)
-_BAD: Final = (None, "", 0, False, [], {}, 500, 503, 429, -1, "bad", "error")
+_GOOD: Final[tuple[Any, ...]] = ("ok", 1, True, [1], {"ok": True}, 200)
+_BAD: Final[tuple[Any, ...]] = (None, "", 0, False, [], {}, 500, 503, 429, -1, "bad", "error")
 _MOST_CALLERS: Final = 12
 _MOST_STEPS: Final = 10
 
@@ -112,6 +112,25 @@ def interest_of(
         steps=int(min(_MOST_STEPS, attempts + 2)),
         trips=trips,
         per_caller=max(1, int(min(attempts, _MOST_STEPS))),
+    )
+
+
+def of_function(
+    errors: list[Error],
+    latency: float,
+    good: list[Any],
+    bad: list[Any],
+    *,
+    hangs: bool,
+) -> OfLeaf:
+    """Return what is worth trying of a function of which nothing is known."""
+    return OfLeaf(
+        errors=errors,
+        latencies=sorted({latency * part for part in (0, 0.05, 0.1, 0.25, 0.5, 1)}),
+        good=good or [FRESH],
+        bad=bad,
+        limited=hangs,
+        stubborn=False,
     )
 
 

@@ -7,10 +7,10 @@ before a hang, no latency, one caller, nobody cancelled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import number, shown, whole
-from resilient.testing._interest import interest_of
+from resilient.testing._interest import interest_of, of_function
 from resilient.testing._steps import Fail
 from resilient.testing._subject import is_guarded
 
@@ -49,7 +49,9 @@ def schedules(
         raise ValueError("schedules(errors=) must name at least one error")
     for error in found:
         Fail(error)
-    return _draw().schedules(found, max_steps, latency, bool(hangs), list(good), list(bad))
+    leaf = of_function(found, latency, list(good), list(bad), hangs=bool(hangs))
+    made: SearchStrategy[FailureSchedule] = _draw().schedules(leaf, max_steps)
+    return made
 
 
 def schedules_for(
@@ -88,8 +90,10 @@ def schedules_for(
     interest = interest_of(what, callers, good, bad)
     if interest is None:
         plain = schedules(good=good, bad=bad)
-        return _draw().with_callers(plain, bool(cancellation), callers or 1)
-    return _draw().schedules_for(interest, bool(cancellation))
+        made = _draw().with_callers(plain, bool(cancellation), callers or 1)
+    else:
+        made = _draw().schedules_for(interest, bool(cancellation))
+    return cast("SearchStrategy[FailureSchedule]", made)
 
 
 def cancellations(until: float = 10.0) -> SearchStrategy[Cancellation | None]:
@@ -98,7 +102,8 @@ def cancellations(until: float = 10.0) -> SearchStrategy[Cancellation | None]:
     `simulate(fn, schedule, cancel_at=instant, cancel=delivery)` takes both.
     """
     number(until, "cancellations(until=)", least=0)
-    return _draw().cancellations(until)
+    made: SearchStrategy[Cancellation | None] = _draw().cancellations(until)
+    return made
 
 
 def arrivals(
@@ -113,7 +118,8 @@ def arrivals(
     found = [number(gap, "arrivals(gaps=)", least=0) for gap in gaps]
     if not found:
         raise ValueError("arrivals(gaps=) must have at least one gap")
-    return _draw().arrivals(max_callers, found)
+    made: SearchStrategy[tuple[float, ...]] = _draw().arrivals(max_callers, found)
+    return made
 
 
 def _draw() -> Any:  # noqa: ANN401 - a module
