@@ -15,6 +15,7 @@ from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._check_backend import check_backend
 from resilient.testing._check import Finding, InvariantBroken, invariant
 from resilient.testing._invariants import INVARIANTS, RERUNS
+from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
 from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
@@ -67,6 +68,7 @@ __all__ = (
     "schedules",
     "schedules_for",
     "simulate",
+    "spread_at_cap",
     "Stubborn",
     "Stuck",
     "Tester",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from resilient._core.functions import name_of
+from resilient._core.functions import short_name
 from resilient._core.options import shown
 from resilient.testing._invariants import AGAIN, LOCAL
 from resilient.testing._shorter import shortest
@@ -68,7 +68,7 @@ def invariant(fn: I, /) -> I:
     """
     if not callable(fn):
         raise TypeError(f"invariant takes a function of a run, not {shown(fn)}")
-    _registered[name_of(fn)] = fn
+    _registered[short_name(fn)] = fn
     return fn
 
 
@@ -91,7 +91,7 @@ def check(
 def findings_of(run: Run, asked: Iterable[Callable[[Any], Any]] | None = None) -> Iterator[Finding]:
     """Go through what `run` breaks of the invariants asked, by default of all."""
     for one in _asked((), None, ()) if asked is None else asked:
-        name = name_of(one)
+        name = short_name(one)
         try:
             found = one(run)
             for broken in found or ():
@@ -101,26 +101,27 @@ def findings_of(run: Run, asked: Iterable[Callable[[Any], Any]] | None = None) -
 
 
 def _breaks(run: Run, asked: Sequence[Callable[[Any], Any]], names: set[str]) -> bool:
-    wanted = [one for one in asked if name_of(one) in names]
+    wanted = [one for one in asked if short_name(one) in names]
     return next(iter(findings_of(run, wanted)), None) is not None
 
 
 def _asked(
     extra: Sequence[Callable[[Run], object]], only: Iterable[str] | None, skip: Iterable[str]
 ) -> list[Callable[[Any], Any]]:
-    every = {name_of(one): one for one in (*LOCAL, *AGAIN)} | _registered
-    mine = {name_of(one): one for one in extra}
+    every = {short_name(one): one for one in (*LOCAL, *AGAIN)} | _registered
+    mine = {short_name(one): one for one in extra}
     known = every | mine
     wanted = list(every) if only is None else _names(only, "check(only=)", known)
     left_out = set(_names(skip, "check(skip=)", known))
     chosen = [name for name in wanted if name not in left_out]
-    return [known[name] for name in chosen] + [one for n, one in mine.items() if n not in chosen]
+    chosen += [name for name in mine if name not in chosen and name not in left_out]
+    return [known[name] for name in chosen]
 
 
 def _names(names: Any, option: str, known: Iterable[str]) -> list[str]:  # noqa: ANN401
     if isinstance(names, str):
         names = (names,)
-    found = [name if isinstance(name, str) else name_of(name) for name in names]
+    found = [name if isinstance(name, str) else short_name(name) for name in names]
     for name in found:
         if name not in known:
             raise ValueError(f"{option} has no invariant {name!r}; there are {', '.join(known)}")

@@ -54,7 +54,7 @@ class CallerRun:
         return self.ended - self.started
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """One schedule played out, and all that came of it.
 
@@ -81,11 +81,11 @@ class Run:
     name: str = ""
     real: bool = True
     explanation: str | None = None
-    circuits: tuple[NotingCircuit, ...] = field(default=(), repr=False)
+    circuits: tuple[NotingCircuit, ...] = ()
     spans: CapturedSpans | None = None
     anatomy: Guarded | None = None
     over: float = 0.0
-    again: Callable[..., Run] | None = field(default=None, repr=False)
+    again: Callable[..., Run] | None = None
 
     @property
     def origin(self) -> int | None:
@@ -224,6 +224,10 @@ class Run:
     def event_names(self) -> list[str]:
         """The kinds of the events, in order."""
         return [type(event).__name__ for event in self.events]
+
+    def __repr__(self) -> str:
+        """Say what was run: all that came of it would be pages."""
+        return f"<Run of {self.schedule!r} on {self.backend}>"
 
     def __str__(self) -> str:
         """Show the calls, the events and the result, a line each."""

@@ -180,6 +180,7 @@ def _like(function: Any, fn: Any, name: str) -> Any:  # noqa: ANN401
     """Give a scripted function the name and the signature of the real one."""
     module, _, _ = function_name(fn).rpartition(f".{name_of(fn)}")
     function.__wrapped__ = fn
+    function.__annotations__ = {}  # they would be resolved in vain, for every run
     function.__name__ = name.rpartition(".")[2]
     function.__qualname__, function.__module__ = name, module
     return function

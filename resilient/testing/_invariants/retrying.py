@@ -6,7 +6,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, cast
 
 from resilient._core.backoff import Schedule
-from resilient._core.conditions import with_classify
+from resilient._core.conditions import AnyOf, Named, with_classify
 from resilient._core.events import (
     AttemptStarted,
     CallEnded,
@@ -37,6 +37,7 @@ from resilient.testing._record import Raised
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from resilient._core.conditions import Condition
     from resilient._core.events import RetryScheduled, RetryStopped
     from resilient._core.retry import RetryPolicy
     from resilient._policies import Retry
@@ -220,7 +221,11 @@ def _ranges(story: Story, node: Guarded) -> Found:
         number = 0 if event.source == "hint" else number + (event.source == "backoff")
         if event.source != "backoff":
             continue
-        longest = min(backoff.cap, backoff.growth.grown(backoff.base, number))
+        try:
+            longest = min(backoff.cap, backoff.growth.grown(backoff.base, number))
+        except OverflowError:
+            yield Broken(f"a wait before retry {number} that a float can hold", "it overflows")
+            return
         least = {"none": longest, "equal": longest / 2, "full": 0.0}[backoff.jitter]
         if not least - CLOSE <= event.wait <= longest + CLOSE:
             span = s(longest) if least == longest else f"{s(least)} to {s(longest)}"
@@ -281,6 +286,17 @@ def _acts_on(retry: Around, error: BaseException | None) -> bool:
     on = policy.on
     if policy.classify is None and retry.classify is not None:
         on = with_classify(on, retry.classify)
+    return accepts(on, error)
+
+
+def accepts(on: Condition, error: BaseException) -> bool:
+    """Tell whether `on` acts on an error; types are compared here, and not by whom is tested."""
+    if not isinstance(error, Exception):
+        return False
+    if isinstance(on, AnyOf):
+        return any(accepts(part, error) for part in on.parts)
+    if isinstance(on, Named) and not isinstance(error, ExceptionGroup | Rejected):
+        return isinstance(error, on.types)
     try:
         return on.decide(error) is not False
     except Exception:  # noqa: BLE001 - a predicate of the user's that fails has failed the call
