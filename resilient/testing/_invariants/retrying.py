@@ -16,6 +16,7 @@ from resilient._core.events import (
     TimeoutFired,
 )
 from resilient._core.faults import fault_of
+from resilient._core.shape import is_group
 from resilient._core.transient import transient
 from resilient.errors import Rejected
 from resilient.testing._anatomy import Around
@@ -295,7 +296,7 @@ def accepts(on: Condition, error: BaseException) -> bool:
         return False
     if isinstance(on, AnyOf):
         return any(accepts(part, error) for part in on.parts)
-    if isinstance(on, Named) and not isinstance(error, ExceptionGroup | Rejected):
+    if isinstance(on, Named) and not is_group(error) and not isinstance(error, Rejected):
         return isinstance(error, on.types)
     try:
         return on.decide(error) is not False
