@@ -13,13 +13,13 @@ and dropped; only `Exception` is caught.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient._core import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from resilient._core.events import Event
     from resilient._runtime.call import Call
@@ -84,3 +84,16 @@ def once(key: Any, message: str, *values: object, level: int = logging.ERROR) ->
     _said.add(key)
     with suppress(Exception):  # a log handler that fails is an observer as well
         log.log(level, message, *values)
+
+
+@contextmanager
+def unheard() -> Generator[None]:
+    """Let the code inside say nothing to the log, nor count as said what it would have said."""
+    before, disabled = _said.copy(), log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = disabled
+        _said.clear()
+        _said.update(before)

@@ -8,10 +8,14 @@ against scripts of failures, on asyncio and trio, and compares what happened.
 
 from __future__ import annotations
 
+from resilient._publish import publish
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._check_backend import check_backend
+from resilient.testing._check import Finding, InvariantBroken, invariant
+from resilient.testing._invariants import INVARIANTS, RERUNS
+from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
 from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
@@ -21,14 +25,17 @@ from resilient.testing._simulate import simulate
 from resilient.testing._spans import CapturedSpans, capture_spans
 from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
 from resilient.testing._switches import instant, overrides, policies_off, policies_on
+from resilient.testing._strategies import arrivals, cancellations, schedules, schedules_for
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck
 
 __all__ = (
+    "arrivals",
     "Bad",
     "CallerRun",
     "cancel_at_every_await",
+    "cancellations",
     "Cancelled",
     "capture_spans",
     "CapturedMetric",
@@ -38,11 +45,15 @@ __all__ = (
     "FailureSchedule",
     "FaultError",
     "FaultyBackend",
+    "Finding",
     "fresh_breakers",
     "Hang",
     "instant",
     "Interrupted",
     "Interruption",
+    "invariant",
+    "InvariantBroken",
+    "INVARIANTS",
     "leftovers",
     "Log",
     "MetricPoint",
@@ -51,14 +62,18 @@ __all__ = (
     "policies_off",
     "policies_on",
     "Raised",
+    "RERUNS",
     "Returned",
     "Run",
+    "schedules",
+    "schedules_for",
     "simulate",
+    "spread_at_cap",
     "Stubborn",
     "Stuck",
     "Tester",
     "virtual_time",
 )
 
-for _name in __all__:
-    globals()[_name].__module__ = __name__
+publish(__name__, __all__, globals())
+del publish

@@ -8,11 +8,12 @@ else differently: a bug of the real ones is a bug of these.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from resilient._core.breaker import Breaker, Permit
 from resilient._core.breaker_policy import lesson
 from resilient._runtime.budgets import Shared
+from resilient._runtime.call import current_call
 from resilient._runtime.circuit import Circuit
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from resilient._core.breaker import Change, Refusal, Result
     from resilient._core.breaker_policy import BreakerPolicy
-    from resilient._core.breaker_states import State
+    from resilient._core.breaker_states import Reason, State
     from resilient._core.budget import Budget
     from resilient._core.evidence import Evidence, Figures
     from resilient._core.faults import Classify
@@ -70,11 +71,21 @@ class BudgetMove:
     order: int
     at: float
     name: str
-    what: str
+    what: Literal["deposit", "withdraw"]
     granted: bool = True
     ratio: float = 0.0
     reserve: float = 0.0
     ttl: float = 0.0
+    call: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A transition of one circuit, and when it happened."""
+
+    order: int
+    at: float
+    change: Change
 
 
 @dataclass(slots=True)
@@ -96,13 +107,14 @@ class Book:
 class NotingCircuit(Circuit):
     """A circuit that notes each admission and what became of it."""
 
-    __slots__ = ("book", "calls", "machine", "permits")
+    __slots__ = ("book", "calls", "machine", "moves", "permits")
 
     def __init__(self, name: str, policy: BreakerPolicy, book: Book) -> None:
         super().__init__(name, policy)
         self.book = book
         self.breaker = self.machine = NotingBreaker(policy, self)
         self.permits: dict[Permit, Admission] = {}
+        self.moves: list[Moved] = []
         # The call that a permit is asked for; the machine does not know of calls.
         self.calls: list[int] = []
 
@@ -174,7 +186,7 @@ class NotingBreaker(Breaker):
     def admit(self, now: float) -> tuple[Permit | Refusal, Change | None]:
         """Admit or refuse, and note it."""
         found, change = super().admit(now)
-        self._moved(change)
+        self._moved(change, now)
         if isinstance(found, Permit):
             self.circuit.noted(found)
         return found, change
@@ -188,11 +200,16 @@ class NotingBreaker(Breaker):
         admission.before = self.standing(result.now)
         admission.stale = self._is_stale(admission, result.now)
         change = super().settle(permit, result)
-        self._moved(change)
+        self._moved(change, result.now)
         admission.verdict = result.verdict
         admission.settled_at = result.now
         admission.settled_order = self.circuit.book.log.next()
         admission.after = self.standing(result.now)
+        return change
+
+    def _go(self, reason: Reason) -> Change:
+        change = super()._go(reason)
+        self.period += 1
         return change
 
     def standing(self, now: float) -> Standing:
@@ -211,39 +228,9 @@ class NotingBreaker(Breaker):
         expired = now >= admission.granted + self.policy.probe_timeout
         return admission.state == "half_open" and expired
 
-    def _moved(self, change: Change | None) -> None:
+    def _moved(self, change: Change | None, now: float) -> None:
         if change is not None:
-            self.period += 1
-
-    def isolate(self) -> Change | None:
-        """Isolate; a period ends."""
-        change = super().isolate()
-        self._moved(change)
-        return change
-
-    def release(self) -> Change | None:
-        """Release; a period ends."""
-        change = super().release()
-        self._moved(change)
-        return change
-
-    def disable(self) -> Change | None:
-        """Disable; a period ends."""
-        change = super().disable()
-        self._moved(change)
-        return change
-
-    def enable(self) -> Change | None:
-        """Enable; a period ends."""
-        change = super().enable()
-        self._moved(change)
-        return change
-
-    def close(self) -> Change | None:
-        """Close; a period ends."""
-        change = super().close()
-        self._moved(change)
-        return change
+            self.circuit.moves.append(Moved(self.circuit.book.log.next(), now, change))
 
 
 class NotingBudgets(dict[str, Shared]):
@@ -282,10 +269,18 @@ class NotingBudget:
         """Return the tokens that are left."""
         return self._budget.available(now)
 
-    def _note(self, now: float, what: str, *, granted: bool) -> None:
-        one = self._options
+    def _note(self, now: float, what: Literal["deposit", "withdraw"], *, granted: bool) -> None:
+        one, log, call = self._options, self._book.log, current_call()
         self._book.budgets.append(
             BudgetMove(
-                self._book.log.next(), now, one.name, what, granted, one.ratio, one.reserve, one.ttl
+                order=log.next(),
+                at=now,
+                name=one.name,
+                what=what,
+                granted=granted,
+                ratio=one.ratio,
+                reserve=one.reserve,
+                ttl=one.ttl,
+                call=None if call is None else log.known(call).number,
             )
         )

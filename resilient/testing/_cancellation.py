@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from resilient._runtime.clock import now, runtime
+from resilient.testing._anatomy import anatomy_of
+from resilient.testing._check import findings_of
+from resilient.testing._invariants import LOCAL
+from resilient.testing._invariants.cancelling import nothing_called_afterwards
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Cancelled, Log, Raised, Result, Returned
-from resilient.testing._rules import broken_rules
-from resilient.testing._run import Run
+from resilient.testing._run import CallerRun, Run
 from resilient.testing._virtual import Backend, virtual_time
 
 if TYPE_CHECKING:
@@ -30,6 +33,19 @@ if TYPE_CHECKING:
     Guarded = Callable[[], Coroutine[Any, Any, Any]]
 
 Delivery = Literal["scope", "task"] | type[BaseException]
+
+
+_ALWAYS = [
+    nothing_called_afterwards,
+    *(
+        one
+        for one in LOCAL
+        # What came out and what is left behind is judged here, for errors as well.
+        if one.__name__
+        not in {"cancellation_honoured", "nothing_left_running", "scope_clean_afterwards"}
+        if not one.__name__.startswith("nothing_")
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ class Interrupted:
         had returned before), nothing was called after it, nothing is left,
         `task.cancelling()` is balanced, and the next call returned.
         """
-        wrong = broken_rules(self.run)
+        wrong = [str(one) for one in findings_of(self.run, _ALWAYS)]
         wrong += [f"left behind: {one}" for one in self.run.leftovers]
         if not self._surfaced():
             wrong.append(f"the interruption did not surface: {self.run.result!r}")
@@ -127,16 +143,29 @@ async def _scenario(
     call = _Interruptible(guarded, log, at, delivery)
     began = now()
     result = await call.outcome()
+    ended = now()
+    caller = CallerRun(
+        number=0,
+        started=began,
+        ended=ended,
+        result=result,
+        cancelled_at=call.interrupted_at,
+        cancelled_order=call.interrupted_order,
+    )
     run = Run(
         backend=backend,
         way="called",
         calls=tuple(log.calls),
         events=tuple(log.events),
         result=result,
-        elapsed=now() - began,
+        elapsed=ended - began,
         leftovers=(*leftovers(), *call.unbalanced),
         cancelled_at=call.interrupted_at,
         cancelled_order=call.interrupted_order,
+        callers=(caller,),
+        noted=tuple(log.noted),
+        guarded=tuple(log.guarded),
+        anatomy=anatomy_of(guarded),
     )
     next_one = await _outcome_of(again(guarded)) if at else result
     return call.suspensions, run, next_one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +11,7 @@ import anyio
 
 from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import now, runtime
-from resilient._runtime.listeners import process
+from resilient._runtime.listeners import process, unheard
 from resilient._runtime.world import World
 from resilient.testing._backend import running
 from resilient.testing._book import Book, NotingBudgets
@@ -103,6 +103,8 @@ async def _main(
         anatomy=ready.anatomy,
         over=now(),
         name=ready.name,
+        real=ready.real,
+        explanation=ready.explanation,
     )
 
 
@@ -155,7 +157,8 @@ def _told(listeners: tuple[Listener, ...], scene: Scene) -> Generator[None]:
     if not scene.others:
         process.quiet, process.watch = (), None
     try:
-        yield
+        with nullcontext() if scene.others else unheard():
+            yield
     finally:
         process.loud, process.quiet, process.watch = before
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from resilient.testing._steps import Step
 
 
+SCHEDULED = "scheduled"
+"""What the texts of errors begin with that a schedule has made."""
+
+
 class Answer:
     """What a call returns when its step names no value: equal to nothing but itself."""
 
@@ -34,7 +38,7 @@ async def play(step: Step, number: int) -> object:
             return Answer(number) if value is FRESH else value
         case Fail(_, after):
             await _pass(after)
-            raise step.make()
+            raise _named(step.make(), number)
         case Stubborn(after):
             await _outlast(now() + after)
         case Hang():
@@ -42,6 +46,13 @@ async def play(step: Step, number: int) -> object:
         case _:
             assert_never(step)
     return Answer(number)
+
+
+def _named(error: BaseException, number: int) -> BaseException:
+    """Give an error that says nothing a text, so that it is seen where it should not be."""
+    if not error.args:
+        error.args = (f"{SCHEDULED} in call {number}",)
+    return error
 
 
 async def _pass(seconds: float) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from resilient._core.events import BreakerChanged, CallStarted, Event, FellBack, RetryScheduled
 from resilient.testing import _svg
+from resilient.testing._check import check
+from resilient.testing._invariants.reruns import Recovery, recovery_of
 from resilient.testing._record import GuardedCall, Noted, Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._story import Story, stories_of
+from resilient.testing._virtual_run import Stuck
 from resilient.testing._waterfall import Picture, picture_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from resilient._core.bound import Bound
     from resilient._core.outcome import Outcome
     from resilient.testing._anatomy import Guarded
     from resilient.testing._book import Admission, BudgetMove, NotingCircuit
+    from resilient.testing._engine import Listening
     from resilient.testing._record import TargetCall
     from resilient.testing._spans import CapturedSpans
+    from resilient.testing._virtual import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ class CallerRun:
         return self.ended - self.started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """One schedule played out, and all that came of it.
 
@@ -57,7 +63,7 @@ class Run:
     `callers` has all of them. `leftovers` names what should be gone.
     """
 
-    backend: str
+    backend: Backend
     way: str
     calls: tuple[TargetCall, ...]
     events: tuple[Event, ...]
@@ -73,11 +79,13 @@ class Run:
     admissions: tuple[Admission, ...] = ()
     budgets: tuple[BudgetMove, ...] = ()
     name: str = ""
-    circuits: tuple[NotingCircuit, ...] = field(default=(), repr=False)
+    real: bool = True
+    explanation: str | None = None
+    circuits: tuple[NotingCircuit, ...] = ()
     spans: CapturedSpans | None = None
     anatomy: Guarded | None = None
     over: float = 0.0
-    again: Callable[..., Run] | None = field(default=None, repr=False)
+    again: Callable[..., Run] | None = None
 
     @property
     def origin(self) -> int | None:
@@ -129,6 +137,58 @@ class Run:
         """The worst case that `explain` promises; `None` where nothing is known of policies."""
         return None if self.anatomy is None else self.anatomy.bound
 
+    def node_of(self, story: Story) -> Guarded | None:
+        """Return the pipeline of a guarded call, where it is one of those that were simulated."""
+        return self._nodes.get(id(story.call.plan))
+
+    @cached_property
+    def _nodes(self) -> dict[int, Guarded]:
+        found = [] if self.anatomy is None else self.anatomy.everything
+        return {id(one.plan): one for one in found}
+
+    def check(
+        self,
+        *extra: Callable[[Run], object],
+        only: Iterable[str] | None = None,
+        skip: Iterable[str] = (),
+    ) -> Self:
+        """Ask every invariant of this run, and return it; `InvariantBroken` where one is broken.
+
+        `extra` are functions of a run that raise an `AssertionError`. `only`
+        and `skip` are names of invariants; `skip=RERUNS` leaves out those that
+        run the schedule again. What an invariant is about decides whether it
+        says anything: one of breakers is silent where there are none.
+
+        >>> def fast(run: Run) -> None:
+        ...     assert run.elapsed < 10
+        >>> simulate(retry(attempts=3, backoff=[1]), "x .").check(fast).elapsed
+        1.0
+        """
+        check(self, extra, only, skip)
+        return self
+
+    def rerun(self, listening: Listening, backend: Backend | None = None) -> Run | str | None:
+        """Run the same schedule again; what kept it from ending is a text."""
+        if self.again is None:
+            return None
+        where = self.backend if backend is None else backend
+        key = listening, where
+        if key not in self._reruns:
+            try:
+                self._reruns[key] = self.again(listening=listening, backend=where)
+            except Stuck as stuck:
+                self._reruns[key] = str(stuck).splitlines()[0]
+        return self._reruns[key]
+
+    @cached_property
+    def _reruns(self) -> dict[tuple[Listening, Backend], Run | str]:
+        return {}
+
+    @cached_property
+    def recovery(self) -> Recovery | None:
+        """What came of going on with answers only."""
+        return recovery_of(self)
+
     @property
     def breakers(self) -> dict[str, tuple[BreakerChanged, ...]]:
         """The transitions of each circuit breaker, by name, in order."""
@@ -138,7 +198,7 @@ class Run:
                 found[event.name] = (*found.get(event.name, ()), event)
         return found
 
-    @property
+    @cached_property
     def stories(self) -> dict[int, Story]:
         """What was noted of each guarded call, by its number."""
         return stories_of(self.noted)
@@ -164,6 +224,10 @@ class Run:
     def event_names(self) -> list[str]:
         """The kinds of the events, in order."""
         return [type(event).__name__ for event in self.events]
+
+    def __repr__(self) -> str:
+        """Say what was run: all that came of it would be pages."""
+        return f"<Run of {self.schedule!r} on {self.backend}>"
 
     def __str__(self) -> str:
         """Show the calls, the events and the result, a line each."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, assert_never, cast
 
 from resilient._core.names import class_name
+from resilient.testing._check import findings_of
+from resilient.testing._invariants import LOCAL
 from resilient.testing._record import Cancelled, Raised, Result, Returned
-from resilient.testing._rules import broken_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 ANY: Any = object()
 """Stands for "whatever it is"."""
+
+
+_ALWAYS = [
+    one
+    for one in LOCAL
+    # What is left behind, and what came out, is compared with what the test expects.
+    if one.__name__ not in {"nothing_left_running", "scope_clean_afterwards", "nothing_invented"}
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Runs:
                 for name, want in wanted.items()
                 if want is not ANY and want != found[name]
             ]
-            wrong += broken_rules(run)
+            wrong += [str(one) for one in findings_of(run, _ALWAYS)]
             if wrong:
                 raise AssertionError(_report(run, wrong))
         self._tell_the_same_story()

@@ -147,6 +147,11 @@ class FailureSchedule:
                 said.append(f"{one.name}={_listed(value)}")
         return f"FailureSchedule({', '.join(said)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401, FBT001 - IPython's protocol, and Hypothesis's
+        """Print the same code where a printer has ideas of its own."""
+        del cycle
+        printer.text(repr(self))
+
 
 def schedule_of(what: str | Iterable[Step] | FailureSchedule) -> FailureSchedule:
     """Make a schedule of a line of text, of steps, or of a schedule."""

@@ -88,8 +88,7 @@ def _played(
         return _played(what, given, schedule, there)
 
     make = partial(made_ready, what, schedule, args=args, kwargs=kwargs, real=real)
-    run = run_once(make, schedule, scene)
-    return replace(run, again=again)
+    return replace(run_once(make, schedule, scene), again=again)
 
 
 def _with(

@@ -43,6 +43,11 @@ class _Step:
                 said.append(f"{field.name}={_code(value)}")
         return f"{type(self).__name__}({', '.join(said)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401, FBT001 - IPython's protocol, and Hypothesis's
+        """Print the same code where a printer has ideas of its own."""
+        del cycle
+        printer.text(repr(self))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ok(_Step):

@@ -18,7 +18,7 @@ from resilient._guard import Inside, inside
 from resilient._kinds import is_coroutine_function
 from resilient._manager import FallbackManager, function_behind, manager_like, manager_of
 from resilient._policies import Fallback
-from resilient._stack import Pipeline
+from resilient._stack import Pipeline, explain
 from resilient._target import Target
 from resilient.testing._anatomy import anatomy_of, is_manager
 from resilient.testing._backend import FaultyBackend
@@ -42,6 +42,8 @@ class Ready:
     call: Callable[[], Awaitable[Any]]
     anatomy: Guarded | None
     name: str = ""
+    real: bool = True
+    explanation: str | None = None
 
 
 class Argument(str):
@@ -70,7 +72,12 @@ def made_ready(
         fn = scripted(what, schedule, log)
         args = args or arguments_of(what, kwargs)
     call = fn.run if is_manager(fn) else fn
-    return Ready(functools.partial(call, *args, **kwargs), anatomy_of(_behind(fn)))
+    return Ready(
+        functools.partial(call, *args, **kwargs),
+        anatomy_of(_behind(fn)),
+        real=real,
+        explanation=explain(fn),
+    )
 
 
 def is_guarded(what: Any) -> bool:  # noqa: ANN401
@@ -173,6 +180,7 @@ def _like(function: Any, fn: Any, name: str) -> Any:  # noqa: ANN401
     """Give a scripted function the name and the signature of the real one."""
     module, _, _ = function_name(fn).rpartition(f".{name_of(fn)}")
     function.__wrapped__ = fn
+    function.__annotations__ = {}  # they would be resolved in vain, for every run
     function.__name__ = name.rpartition(".")[2]
     function.__qualname__, function.__module__ = name, module
     return function

@@ -93,12 +93,12 @@ class Tester:
         policies = [_made(policy, others) for policy in self._policies]
         if way == "stack":
             guarded = stack(*policies)(target)
-            return Ready(guarded, anatomy_of(guarded))
+            return Ready(guarded, anatomy_of(guarded), real=False)
         for policy in reversed(policies):
             target = policy(target)
         # Without a policy it is guarded all the same: there is a call to be told of.
         guarded = target if policies else stack()(target)
-        return Ready(guarded, anatomy_of(guarded))
+        return Ready(guarded, anatomy_of(guarded), real=False)
 
 
 def _joined(schedules: Sequence[FailureSchedule], seed: int) -> FailureSchedule:

@@ -7,7 +7,10 @@ looks for both.
 
 from __future__ import annotations
 
+import importlib
 import math
+import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome
@@ -18,7 +21,7 @@ from resilient.testing import _tasks
 from resilient.testing._virtual_run import Stuck, VirtualRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
 
 T = TypeVar("T")
 
@@ -29,7 +32,10 @@ def run(
     """Run `main` under a fresh mock clock that starts at 0."""
     clock = trio.testing.MockClock(autojump_threshold=0)
 
-    async def begin() -> T:
+    # Not the result of the task: trio's own objects keep it until they are collected.
+    result: list[T] = []
+
+    async def begin() -> None:
         this = VirtualRun(horizon)
 
         async def alarm() -> None:
@@ -41,11 +47,35 @@ def run(
         watch = _Watch(this, clock, trio.lowlevel.current_task())
         trio.lowlevel.add_instrument(watch)
         try:
-            return await main(this, clock.current_time)
+            result.append(await main(this, clock.current_time))
         finally:
             trio.lowlevel.remove_instrument(watch)
 
-    return trio.run(begin, clock=clock)
+    with _shuffled_the_same_way():
+        trio.run(begin, clock=clock)
+    return result.pop()
+
+
+@contextmanager
+def _shuffled_the_same_way() -> Generator[None]:
+    """Let trio run what is ready at one instant in the same order in every run.
+
+    It shuffles on purpose. It has a switch and a source of its own for
+    Hypothesis, and a run that is to be the same again needs both as well.
+    """
+    inside: Any = importlib.import_module("trio._core._run")
+    source, switch = getattr(inside, "_r", None), "_ALLOW_DETERMINISTIC_SCHEDULING"
+    if not isinstance(source, random.Random) or not hasattr(inside, switch):
+        yield  # another trio than those that we know: it shuffles
+        return
+    state, before = source.getstate(), getattr(inside, switch)
+    setattr(inside, switch, True)
+    source.seed(0)
+    try:
+        yield
+    finally:
+        setattr(inside, switch, before)
+        source.setstate(state)
 
 
 class _Watch(trio.abc.Instrument):

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from dataclasses import FrozenInstanceError, replace
-from typing import get_args
 
 import anyio
 import pytest
 
-from resilient import RetryBudget, fallback, retry, stack, timeout
-from resilient._core.events import AttemptStarted, CallEnded, CallStarted
-from resilient._core.outcome import Kind
+from resilient import RetryBudget, fallback, retry, timeout
 from resilient.errors import TimedOut
 from resilient.testing import (
     Bad,
@@ -22,13 +19,11 @@ from resilient.testing import (
     Log,
     Ok,
     Raised,
-    Returned,
     Run,
     Stubborn,
     Tester,
     virtual_time,
 )
-from resilient.testing._rules import broken_rules
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -356,60 +351,8 @@ def test_runs_that_differ_fail():
 
 
 def some_run(**changes) -> Run:
-    run = virtual_time(_retried_run)
+    (run, *_) = Tester(retry(backoff=[1])).run("x .")
     return replace(run, **changes)
-
-
-async def _retried_run() -> Run:
-    log = Log()
-    await stack(retry(backoff=[1]), listeners=[log])(log.scripted("x ."))()
-    return Run(
-        backend="asyncio",
-        way="stack",
-        calls=tuple(log.calls),
-        events=tuple(log.events),
-        result=Returned(log.calls[1].value),
-        elapsed=1,
-        leftovers=(),
-    )
-
-
-def test_a_good_run_breaks_no_rule():
-    """A run as it should be breaks none of the rules that always hold."""
-    assert broken_rules(some_run()) == []
-
-
-def test_a_call_after_the_cancellation_breaks_a_rule():
-    """Calls are compared with the cancellation by order, so one at the same instant is seen."""
-    run = some_run()
-    order = run.calls[1].order - 1
-    (complaint,) = broken_rules(replace(run, cancelled_at=1, cancelled_order=order))
-    assert complaint.startswith("called after the cancellation: call 2 of target: 1 s")
-
-
-def test_an_attempt_without_an_end_breaks_a_rule():
-    """Each attempt that began has one end, and no end comes twice."""
-    run = some_run()
-    (kind, *_) = get_args(Kind)
-    more = (*run.events[:-1], AttemptStarted(1, 3, 1, kind, "target", 0), run.events[-1])
-    assert broken_rules(replace(run, events=more)) == ["attempts [1, 2, 3] began and [1, 2] ended"]
-
-
-@pytest.mark.parametrize("change", ["no end", "two ends", "an event after the end"])
-def test_a_call_without_its_one_last_end_breaks_a_rule(change):
-    """A call has one end, and it is the last of its events."""
-    run = some_run()
-    end, start = run.events[-1], run.events[0]
-    assert isinstance(end, CallEnded)
-    assert isinstance(start, CallStarted)
-    events = {
-        "no end": run.events[:-1],
-        "two ends": (*run.events, end),
-        "an event after the end": (*run.events[1:], start),
-    }[change]
-    assert broken_rules(replace(run, events=events)) == [
-        "the last event of the call is not its one CallEnded"
-    ]
 
 
 def test_a_run_shows_its_result():

@@ -1,0 +1,136 @@
+"""The strategies themselves: the only module that imports Hypothesis.
+
+Draws are local and lists are lists, so that shrinking works: whatever comes
+first among alternatives is the simplest, and nothing is drawn only to be
+thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+
+from resilient.testing._schedule import FailureSchedule
+from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+    from resilient.testing._interest import Interest, OfLeaf
+    from resilient.testing._schedule import Delivery
+    from resilient.testing._steps import Step
+
+    Cancellation = tuple[float, Delivery]
+
+_SEEDS = st.integers(0, 255)
+_NOBODY: tuple[None, Delivery] = (None, "scope")
+
+
+@st.composite
+def schedules(draw: DrawFn, leaf: OfLeaf, max_steps: int) -> FailureSchedule:
+    """Draw a schedule of one function."""
+    steps = draw(st.lists(_steps(leaf), max_size=max_steps))
+    return FailureSchedule(steps, then=draw(_then(leaf)), jitter_seed=draw(_SEEDS))
+
+
+@st.composite
+def with_callers(
+    draw: DrawFn,
+    plain: SearchStrategy[FailureSchedule],
+    cancellation: bool,  # noqa: FBT001 - as above
+    callers: int,
+) -> FailureSchedule:
+    """Draw a schedule like `plain`, of several callers, the first of whom may be cancelled."""
+    schedule = draw(plain)
+    instants = draw(arrivals(callers, [0.0, 1.0, 5.0]))
+    at, delivery = draw(cancellations(10.0) if cancellation else st.none()) or _NOBODY
+    return replace(schedule, arrivals=instants, cancel_at=at, cancel=delivery)
+
+
+@st.composite
+def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> FailureSchedule:  # noqa: FBT001
+    """Draw a schedule of what is worth trying."""
+    first, *others = interest.leaves
+    # So many failures come first, of as many callers as it takes: a breaker trips, or just not.
+    trip = draw(st.sampled_from(interest.trips or [0]))
+    steps = draw(st.lists(_steps(first), max_size=interest.steps))
+    then = draw(_then(first))
+    fallbacks = [draw(_of_further(leaf)) for leaf in others]
+    gaps = draw(st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1))
+    at, delivery = draw(_cancelled(interest.instants) if cancellation else st.none()) or _NOBODY
+    while fallbacks and fallbacks[-1] == FailureSchedule():
+        fallbacks.pop()
+    crowd = -(-trip // interest.per_caller)
+    return FailureSchedule(
+        [*[Fail(first.errors[0])] * trip, *steps],
+        then=then,
+        fallbacks=fallbacks,
+        arrivals=_instants([*[0.0] * crowd, *gaps][: interest.callers - 1]),
+        cancel_at=at,
+        cancel=delivery,
+        jitter_seed=draw(_SEEDS),
+    )
+
+
+def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
+    return st.builds(FailureSchedule, st.lists(_steps(leaf), max_size=4), then=_then(leaf))
+
+
+def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
+    """Return steps, the simplest first: an answer, a failure, a bad value, a hang."""
+    seconds = st.sampled_from(leaf.latencies)
+    found: list[SearchStrategy[Any]] = [
+        st.builds(Ok, st.sampled_from(leaf.good), after=seconds),
+        st.builds(
+            Fail,
+            st.sampled_from(leaf.errors),
+            after=seconds,
+            # Most errors say nothing of when to come back.
+            hint=st.sampled_from([None] * max(1, len(leaf.hints)) + leaf.hints),
+        ),
+    ]
+    if leaf.bad:
+        found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
+    if leaf.limited:
+        found.append(st.just(Hang()))
+    if leaf.stubborn:
+        found.append(st.builds(Stubborn, seconds))
+    return st.one_of(found)
+
+
+def _then(leaf: OfLeaf) -> SearchStrategy[Step]:
+    """Return what every further call comes to: an answer, or always the same failure."""
+    found: list[Step] = [Ok(leaf.good[0])]
+    found += [Fail(error) for error in leaf.errors if error is not Interruption][:3]
+    found += [Bad(value) for value in leaf.bad[:1]]
+    if leaf.limited:
+        found.append(Hang())
+    return st.sampled_from(found)
+
+
+def cancellations(until: float) -> SearchStrategy[Cancellation | None]:
+    """Return `None`, or an instant and a delivery."""
+    parts = st.integers(0, 40).map(lambda part: part * until / 40)
+    return st.none() | st.tuples(parts, _deliveries())
+
+
+def _cancelled(instants: Sequence[float]) -> SearchStrategy[Cancellation | None]:
+    return st.none() | st.tuples(st.sampled_from(instants), _deliveries())
+
+
+def _deliveries() -> SearchStrategy[Delivery]:
+    return st.sampled_from(["scope", "task"])
+
+
+def arrivals(max_callers: int, gaps: list[float]) -> SearchStrategy[tuple[float, ...]]:
+    """Return the instants at which callers start."""
+    return st.lists(st.sampled_from(gaps), max_size=max_callers - 1).map(_instants)
+
+
+def _instants(gaps: list[float]) -> tuple[float, ...]:
+    return tuple(accumulate(gaps, initial=0.0))

@@ -1,0 +1,379 @@
+"""What is worth trying against a pipeline: read from its policies.
+
+For each function that is called in the end: the errors that the policies
+around it tell apart, latencies around each of their limits, hints that can and
+cannot be waited for, values that `on_result` accepts and rejects. For the
+whole: when to cancel, when callers should come, and how many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, inf, isfinite, nan
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from resilient._breaker_part import CircuitBreakerPart
+from resilient._core.conditions import AnyOf, Condition, Named, with_classify
+from resilient._core.fallback import REQUEST
+from resilient._core.faults import Fault
+from resilient._core.hints import DAY
+from resilient._policies import Retry, Timeout
+from resilient._runtime.clock import fresh_breakers
+from resilient.testing._anatomy import Around
+from resilient.testing._play import Answer
+from resilient.testing._steps import FRESH, Interruption
+from resilient.testing._subject import example_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from resilient.testing._anatomy import Choice, Guarded, Spot
+
+Error = Any
+"""What `Fail` takes: a class, a function or a `Fault`."""
+
+_COMMON: Final[tuple[type[Exception], ...]] = (
+    ConnectionError,
+    TimeoutError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    LookupError,
+    ArithmeticError,
+)
+_GOOD: Final[tuple[Any, ...]] = ("ok", 1, True, [1], {"ok": True}, 200)
+_BAD: Final[tuple[Any, ...]] = (None, "", 0, False, [], {}, 500, 503, 429, -1, "bad", "error")
+_MOST_CALLERS: Final = 12
+_MOST_STEPS: Final = 10
+
+
+@dataclass(slots=True)
+class OfLeaf:
+    """What is worth trying of one function."""
+
+    errors: list[Error] = field(default_factory=list[Any])
+    latencies: list[float] = field(default_factory=list[float])
+    hints: list[float] = field(default_factory=list[float])
+    good: list[Any] = field(default_factory=list[Any])
+    bad: list[Any] = field(default_factory=list[Any])
+    limited: bool = False
+    """Whether a limit ends a call that hangs."""
+    stubborn: bool = True
+
+
+@dataclass(slots=True)
+class Interest:
+    """What is worth trying of a whole pipeline."""
+
+    leaves: list[OfLeaf]
+    instants: list[float]
+    """When to cancel."""
+    gaps: list[float]
+    """How long after one caller the next one should come."""
+    callers: int
+    steps: int
+    trips: list[int]
+    """How many calls should fail first, to trip a breaker or just not."""
+    per_caller: int = 1
+    """How many calls one caller makes of the first function, when all of them fail."""
+
+
+def interest_of(
+    what: Any,  # noqa: ANN401 - a function, a pipeline or a manager
+    callers: int | None,
+    good: Sequence[Any],
+    bad: Sequence[Any],
+) -> Interest | None:
+    """Return what is worth trying of `what`; `None` where nothing is known of it."""
+    with fresh_breakers():  # reading a pipeline defines its breakers once more
+        node = example_of(what)
+    if node is None:
+        return None
+    leaves = [_of_leaf(node, path, list(good), list(bad)) for path in _paths(node)]
+    breakers = [part for one in node.everything for part in one.around("circuit_breaker")]
+    budgets = any(
+        getattr(part.policy, "budget", None)
+        for one in node.everything
+        for part in one.around("retry")
+    )
+    trips = _trips(breakers)
+    attempts = _attempts(node)
+    if callers is None:
+        callers = 3 if budgets else 1
+        if breakers:
+            callers = min(_MOST_CALLERS, max(trips, default=1) + 3)
+    longest = sorted({seconds for leaf in leaves for seconds in leaf.latencies})
+    return Interest(
+        leaves=leaves,
+        instants=_instants(longest),
+        gaps=_gaps(breakers, longest),
+        callers=callers,
+        steps=int(min(_MOST_STEPS, attempts + 2)),
+        trips=trips,
+        per_caller=max(1, int(min(attempts, _MOST_STEPS))),
+    )
+
+
+def of_function(
+    errors: list[Error],
+    latency: float,
+    good: list[Any],
+    bad: list[Any],
+    *,
+    hangs: bool,
+) -> OfLeaf:
+    """Return what is worth trying of a function of which nothing is known."""
+    return OfLeaf(
+        errors=errors,
+        latencies=sorted({latency * part for part in (0, 0.05, 0.1, 0.25, 0.5, 1)}),
+        good=good or [FRESH],
+        bad=bad,
+        limited=hangs,
+        stubborn=False,
+    )
+
+
+def _paths(node: Guarded) -> list[list[tuple[Guarded, Spot]]]:
+    return [node.leads_to(path[-1].leaf) for path in node.leaves]
+
+
+def _of_leaf(
+    node: Guarded, path: list[tuple[Guarded, Spot]], good: list[Any], bad: list[Any]
+) -> OfLeaf:
+    above = [part for one, spot in path for part in one.above(spot.place)]
+    around = [part for part in above if isinstance(part, Around)]
+    choices = [part[0] for part in above if isinstance(part, tuple)]
+    limits = sorted(set(_limits(around, choices)))
+    judges = list(_judges(around, choices))
+    return OfLeaf(
+        errors=_errors(around, choices),
+        latencies=_latencies(limits),
+        hints=_hints(around, limits) if _retries(around) or choices else [],
+        good=_good(node.name, judges, good),
+        bad=_bad(judges, bad),
+        limited=any(part.policy.kind == "timeout" and _seconds(part) < inf for part in around)
+        or any(choice.policy.deadline < inf for choice in choices),
+    )
+
+
+# Errors
+
+
+def _errors(around: list[Around], choices: list[Choice]) -> list[Error]:
+    """Return errors that somebody around tells apart: first those that are tried again."""
+    conditions = [condition for part in around if (condition := _on(part)) is not None]
+    conditions += [one.policy.on for one in choices if one.policy.on is not None]
+    named = [cls for condition in conditions for cls in _named(condition)]
+    named += [kind for one in choices for kind, _ in one.policy.routes]
+    pool: list[type[Exception]] = [*filter(_can_be_made, named), *_COMMON]
+    retries = [condition for part in _retries(around) if (condition := _on(part)) is not None]
+    accepted = [cls for cls in pool if any(_accepts(on, cls) for on in retries)]
+    others = [cls for cls in pool if not any(_accepts(on, cls) for on in retries)]
+    found: list[Error] = _first(accepted, 2 + len(named)) + _first(others, 1 + len(named))
+    if not retries:
+        found = [ConnectionError, *found]
+    if not accepted and retries:
+        found = [Fault(retryable=True), *found]
+    found += [*_faults(choices), Interruption]
+    return _unique(found)
+
+
+def _faults(choices: list[Choice]) -> Iterator[Fault]:
+    """Return faults of each scope that a chain knows, and of the request."""
+    scopes = {scope for one in choices for target in one.policy.targets for scope in target.scopes}
+    for scope in sorted(scopes):
+        yield Fault(retryable=False, scope=scope)
+        yield Fault(retryable=False, scope=scope, health="trip")
+    if any(len(one.branches) > 1 for one in choices):
+        yield Fault(retryable=False, scope=REQUEST)
+        yield Fault(retryable=True, health="cooldown")
+
+
+def _on(part: Around) -> Condition | None:
+    policy = part.policy
+    if isinstance(policy, Retry):
+        on, own = policy.policy.on, policy.policy.classify
+        return on if own is not None or part.classify is None else with_classify(on, part.classify)
+    if isinstance(policy, CircuitBreakerPart) and policy.options is not None:
+        return policy.options.policy.on
+    return None
+
+
+def _named(condition: Condition) -> list[type[Exception]]:
+    if isinstance(condition, Named):
+        return list(condition.types)
+    if isinstance(condition, AnyOf):
+        return [cls for part in condition.parts for cls in _named(part)]
+    return []
+
+
+def _accepts(on: Condition, cls: type[Exception]) -> bool:
+    try:
+        return on.decide(cls()) is not False
+    except Exception:  # noqa: BLE001 - a predicate that cannot take such an error
+        return False
+
+
+def _can_be_made(cls: type[Exception]) -> bool:
+    try:
+        cls()
+    except Exception:  # noqa: BLE001 - it wants arguments, which nobody knows
+        return False
+    return True
+
+
+# Time
+
+
+def _limits(around: list[Around], choices: list[Choice]) -> Iterator[float]:
+    for part in around:
+        policy = part.policy
+        if isinstance(policy, Timeout):
+            yield from (policy.seconds, policy.first_item, policy.between_items)
+        elif isinstance(policy, Retry):
+            yield policy.policy.max_elapsed
+        elif isinstance(policy, CircuitBreakerPart):
+            options = (policy.options or policy.default).policy
+            yield from (options.trip.slow_call, options.probe_timeout)
+    yield from (one.policy.deadline for one in choices)
+
+
+def _seconds(part: Around) -> float:
+    policy = part.policy
+    return policy.seconds if isinstance(policy, Timeout) else inf
+
+
+def _latencies(limits: Iterable[float]) -> list[float]:
+    """Return latencies just below, at and just above each limit."""
+    found = [0.0, 1.0]
+    for limit in limits:
+        if isfinite(limit) and limit > 0:
+            found += _near(limit)
+    return _unique(sorted(found))
+
+
+def _near(seconds: float) -> list[float]:
+    step = 0.25 if seconds >= 1 else seconds / 4
+    return [seconds - step, seconds, seconds + step]
+
+
+def _hints(around: list[Around], limits: Sequence[float]) -> list[float]:
+    """Return hints that can be waited for, that cannot, and that no server should give."""
+    longest = [part.policy.policy.max_hint for part in around if isinstance(part.policy, Retry)]
+    beyond = [limit + 1 for limit in limits if isfinite(limit)]
+    found = [1.0, *(hint + 1 for hint in longest), *beyond[-1:], 0.0, -1.0, nan, inf, DAY + 1]
+    return _unique(found)
+
+
+def _instants(latencies: Sequence[float]) -> list[float]:
+    """Return instants at which something may be going on: attempts, waits, the very end."""
+    halves = [seconds / 2 for seconds in latencies if seconds]
+    return _unique([1.0, 0.5, 0.05, 0.0, 0.01, 0.1, 2.0, *latencies, *halves])
+
+
+def _gaps(breakers: list[Around], latencies: Sequence[float]) -> list[float]:
+    """Return gaps between callers: at once, and around the time for which a circuit is open."""
+    found = [0.0, 1.0]
+    for part in breakers:
+        policy = cast("CircuitBreakerPart", part.policy)
+        options = (policy.options or policy.default).policy
+        waits = [options.open_for.wait(1, rnd, None) for rnd in (0.0, 1.0)]
+        for wait in _unique(waits):
+            if wait > 0:
+                found += _near(wait)
+        found += [options.probe_timeout, options.trip.window]
+    return _unique(gap for gap in [*found, *latencies[1:3]] if isfinite(gap) and gap >= 0)
+
+
+def _trips(breakers: list[Around]) -> list[int]:
+    """Return how many failures trip a breaker, one fewer, one more: 0 first, for none at all."""
+    sizes: set[int] = set()
+    for part in breakers:
+        policy = cast("CircuitBreakerPart", part.policy)
+        sizes |= set(_sizes((policy.options or policy.default).policy.trip))
+    near = sorted({number for size in sizes for number in (size - 1, size, size + 1)} - {0})
+    return [0, *(number for number in near if number <= _MOST_CALLERS)]
+
+
+def _sizes(trip: Any) -> Iterator[int]:  # noqa: ANN401 - a rule of any kind
+    if hasattr(trip, "rules"):
+        for rule in trip.rules:
+            yield from _sizes(rule)
+    elif hasattr(trip, "rates"):
+        yield max(trip.rates.min_calls, 1)
+    else:
+        yield int(getattr(trip, "failures", 1))
+
+
+def _attempts(node: Guarded) -> float:
+    """Return how often the first function is called when it always fails."""
+    found = 1.0
+    for one, spot in node.leads_to(0):
+        for part in one.above(spot.place):
+            if isinstance(part, Around):
+                times: float = getattr(part.policy, "times", 1)
+                found *= times if isfinite(times) else _MOST_STEPS
+    return ceil(found)
+
+
+# Values
+
+
+def _judges(around: list[Around], choices: list[Choice]) -> Iterator[Callable[[Any], Any]]:
+    """Return the predicates on values, as they decide."""
+    for part in around:
+        policy = part.policy
+        if isinstance(policy, Retry) and policy.policy.on_result is not None:
+            yield policy.policy.on_result.decide
+        elif isinstance(policy, CircuitBreakerPart) and policy.options is not None:
+            judge = policy.options.policy.on_result
+            if judge is not None:
+                yield judge.decide
+    for one in choices:
+        if one.policy.on_result is not None:
+            yield one.policy.on_result.decide
+
+
+def _good(name: str, judges: list[Callable[[Any], Any]], given: list[Any]) -> list[Any]:
+    """Return values that nobody rejects: `FRESH` where any will do."""
+    if given:
+        return given
+    if all(_says(judge, Answer(0)) == "good" for judge in judges):
+        return [FRESH]
+    found = [one for one in _GOOD if all(_says(judge, one) == "good" for judge in judges)]
+    if not found:
+        raise ValueError(
+            f"schedules_for: on_result= of {name} accepts none of the values that were tried:"
+            " give some that are good, and some that are bad, as good=[...] and bad=[...]"
+        )
+    return found[:1]
+
+
+def _bad(judges: list[Callable[[Any], Any]], given: list[Any]) -> list[Any]:
+    if given or not judges:
+        return given
+    return [one for one in _BAD if any(_says(judge, one) == "bad" for judge in judges)][:2]
+
+
+def _says(judge: Callable[[Any], Any], value: Any) -> str:  # noqa: ANN401
+    try:
+        return "good" if judge(value) is False else "bad"
+    except Exception:  # noqa: BLE001 - a predicate that cannot take such a value
+        return "no answer"
+
+
+def _retries(around: list[Around]) -> list[Around]:
+    return [part for part in around if isinstance(part.policy, Retry)]
+
+
+def _first(found: Sequence[Any], number: int) -> list[Any]:
+    return list(found[:number])
+
+
+def _unique(found: Iterable[Any]) -> list[Any]:
+    made: list[Any] = []
+    for one in found:
+        if not any(one is other or one == other for other in made):
+            made.append(one)
+    return made
