@@ -18,8 +18,9 @@ from typing import (
 
 from resilient import Target
 from resilient_openrouter._address import server_of, where_of
+from resilient_openrouter._checks import estimate, refusal
 from resilient_openrouter._functions import target_of
-from resilient_openrouter._ledger import Record, open_record
+from resilient_openrouter._ledger import Record, current_ledger, open_record
 from resilient_openrouter._options import positive
 from resilient_openrouter._plan import DEFAULT, Default, Plan, Timeout, Travels, collects
 from resilient_openrouter._reading import Reading
@@ -27,7 +28,7 @@ from resilient_openrouter._request import Messages, encoded, texts
 from resilient_openrouter._timeouts import clocks_of
 from resilient_openrouter._transport import Transport
 from resilient_openrouter.clocks import Clocks
-from resilient_openrouter.errors import OpenRouterError
+from resilient_openrouter.errors import ContextTooLong, OpenRouterError
 from resilient_openrouter.managers import ModelManager
 from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, endpoint_of, scopes_of
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from resilient import CircuitBreaker, Pipeline, Restarted
     from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
     from resilient_openrouter._key import Key
+    from resilient_openrouter.lookups import ModelInfo
     from resilient_openrouter.results import Chunk, Reply
     from resilient_openrouter.rows import Row
 
@@ -231,6 +233,7 @@ class ChatClient:
         attempts: int | Default | None = DEFAULT,
         breaker: CircuitBreaker | Default | None = DEFAULT,
         transport: Travels | None = None,
+        max_cost: float | None = None,
         deadline: Seconds | None = None,
         reserve: Seconds | None = None,
         degrade: LastResort | None = None,
@@ -253,6 +256,7 @@ class ChatClient:
         attempts: int | Default | None = DEFAULT,
         breaker: CircuitBreaker | Default | None = DEFAULT,
         transport: Travels | None = None,
+        max_cost: float | None = None,
         deadline: Seconds | None = None,
         reserve: Seconds | None = None,
         degrade: LastResort | None = None,
@@ -274,6 +278,7 @@ class ChatClient:
         attempts: int | Default | None = DEFAULT,
         breaker: CircuitBreaker | Default | None = DEFAULT,
         transport: Travels | None = None,
+        max_cost: float | None = None,
         deadline: Seconds | None = None,
         reserve: Seconds | None = None,
         degrade: LastResort | None = None,
@@ -293,9 +298,10 @@ class ChatClient:
         function of the messages: a plain async one, whose text becomes a
         `Reply`, or an async generator. `timeout`, `attempts`, `breaker` and
         `transport` are those of the models given by name, and `fields` go
-        into every request to them. With `midstream="restart"` a stream that
-        breaks off is begun anew by the next model. The rest is as in
-        `FallbackManager`.
+        into every request to them. `max_cost` is what one run may cost in
+        dollars: a call that would go beyond it is `CostTooHigh` without being
+        sent. With `midstream="restart"` a stream that breaks off is begun
+        anew by the next model. The rest is as in `FallbackManager`.
         """
         if not models:
             raise ValueError("manager(*models) needs at least one model")
@@ -320,6 +326,7 @@ class ChatClient:
             routes=routes,
             switch_after=switch_after,
             trip_for=trip_for,
+            max_cost=max_cost,
             midstream=midstream,
             name=name,
             listeners=listeners,
@@ -337,13 +344,14 @@ class ChatClient:
         body = self._encoded(asked, messages, fields, stream=asked.collects)
         record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
+            self._check(asked, fields, len(body), record)
             reading = self._reading(body, messages, record, asked.clocks)
             try:
                 return await (reading.collected() if asked.collects else reading.reply())
             finally:
                 await reading.aclose()
         except OpenRouterError as error:
-            record.failed(error)
+            self._failed(record, error)
             raise
 
     async def _ask_stream(
@@ -359,6 +367,7 @@ class ChatClient:
         body = self._encoded(asked, messages, fields, stream=True)
         record = open_record(asked.model, asked.name, self._key.label, is_free=self._is_free)
         try:
+            self._check(asked, fields, len(body), record)
             reading = self._reading(
                 body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
             )
@@ -369,7 +378,7 @@ class ChatClient:
             finally:
                 await reading.aclose()
         except OpenRouterError as error:
-            record.failed(error)
+            self._failed(record, error)
             raise
 
     def _scopes(self, model: str) -> dict[str, str]:
@@ -380,6 +389,29 @@ class ChatClient:
             credential=self._key.label,
             account=self._account,
         )
+
+    def _check(self, asked: Asked, fields: Mapping[str, Any], size: int, record: Record) -> None:
+        """Refuse a request that is pointless or too dear before it is sent."""
+        info, every = self._known(asked.model), {**asked.params, **fields}
+        cost = estimate(size, every, info)
+        error = refusal(asked.model, every, info, current_ledger(), cost)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
+        record.estimate = cost  # until somebody tells
+
+    def _failed(self, record: Record, error: OpenRouterError) -> None:
+        """Write down how a call failed, and what is learned from it for the next one."""
+        record.failed(error)
+        run, info = current_ledger(), self._known(record.model)
+        if isinstance(error, ContextTooLong) and run is not None and info is not None:
+            run.outgrown(info.context_length)
+
+    def _known(self, _model: str) -> ModelInfo | None:
+        """Return what is known of a model; nothing, where there is no catalogue."""
+        return None
 
     def _encoded(
         self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool

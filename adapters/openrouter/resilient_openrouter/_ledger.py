@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from resilient_openrouter.errors import OpenRouterError
     from resilient_openrouter.results import Reply
 
-__all__ = ("calls_so_far", "ledger", "open_record", "Record")
+__all__ = (
+    "calls_so_far",
+    "current_ledger",
+    "Ledger",
+    "ledger",
+    "open_record",
+    "opened",
+    "Record",
+)
 
 
 class Record:
@@ -34,13 +42,14 @@ class Record:
     With `is_free` nothing that happens to it costs anything.
     """
 
-    __slots__ = ("_facts", "_is_free", "generation_id", "model", "padding")
+    __slots__ = ("_facts", "_is_free", "estimate", "generation_id", "model", "padding")
 
     def __init__(
         self, model: str, target: str, credential: str | None = None, *, is_free: bool = False
     ) -> None:
         self.model = model
         self._is_free = is_free
+        self.estimate = 0.0
         self.generation_id: str | None = None
         self.padding = 0
         self._facts: dict[str, Any] = {"target": target, "credential": credential}
@@ -56,6 +65,11 @@ class Record:
             padding=self.padding,
             **self._facts,
         )
+
+    def spent(self) -> float:
+        """Return the cost, and where nobody knows it the estimate."""
+        cost: float | None = self._facts.get("cost")
+        return self.estimate if cost is None else cost
 
     def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""
@@ -101,15 +115,43 @@ class Record:
         }
 
 
-_ledger: ContextVar[list[Record] | None] = ContextVar("openrouter_ledger", default=None)
+class Ledger:
+    """The records of one run, what it may cost, and what it has learned of its request."""
+
+    __slots__ = ("max_cost", "records", "too_small")
+
+    def __init__(self, records: list[Record], max_cost: float | None = None) -> None:
+        self.records = records
+        self.max_cost = max_cost
+        self.too_small: int | None = None
+        """The largest context that the messages did not fit into."""
+
+    def spent(self) -> float:
+        """Return what the calls so far have cost; an unknown cost counts as it was estimated."""
+        return sum(record.spent() for record in self.records)
+
+    def outgrown(self, context: int | None) -> None:
+        """Note that the messages do not fit into such a context."""
+        if context is not None:
+            self.too_small = max(self.too_small or 0, context)
+
+
+_ledger: ContextVar[Ledger | None] = ContextVar("openrouter_ledger", default=None)
 
 
 @contextmanager
-def ledger(records: list[Record]) -> Generator[list[Record]]:
+def ledger(records: list[Record], max_cost: float | None = None) -> Generator[list[Record]]:
     """Collect the records of all calls made inside, child tasks included."""
-    token = _ledger.set(records)
-    try:
+    with opened(Ledger(records, max_cost)):
         yield records
+
+
+@contextmanager
+def opened(run: Ledger) -> Generator[None]:
+    """Write the calls made inside into a ledger."""
+    token = _ledger.set(run)
+    try:
+        yield
     finally:
         _ledger.reset(token)
 
@@ -119,12 +161,18 @@ def open_record(
 ) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
     record = Record(model, target, credential, is_free=is_free)
-    records = _ledger.get()
-    if records is not None:
-        records.append(record)
+    run = _ledger.get()
+    if run is not None:
+        run.records.append(record)
     return record
+
+
+def current_ledger() -> Ledger | None:
+    """Return the ledger of the run that this code runs in."""
+    return _ledger.get()
 
 
 def calls_so_far() -> tuple[ModelCall, ...]:
     """Return what is known of the calls of the run that this code runs in."""
-    return tuple(record.call for record in _ledger.get() or ())
+    run = _ledger.get()
+    return () if run is None else tuple(record.call for record in run.records)

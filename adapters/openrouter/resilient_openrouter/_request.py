@@ -1,8 +1,9 @@
 """A request of a completion, checked where the server's own complaint would mislead.
 
 Everything passes through untouched, in the order in which it was given, and
-equal requests give equal bytes. Only three mistakes are caught here: messages
-that are a text, a stream where one answer is awaited, and a misspelt
+equal requests give equal bytes. Only four mistakes are caught here: messages
+that are a text, a stream where one answer is awaited, a list of models for the
+server to choose from that nobody has put a price on, and a misspelt
 routing preference, which the server refuses as a whole.
 """
 
@@ -50,7 +51,7 @@ def encoded(
 ) -> bytes:
     """Return the bytes of a request, for one answer or for a stream of it.
 
-    With `routing` the field `provider` holds preferences of routing.
+    With `routing` the fields `provider` and `models` are preferences of routing.
     """
     if not isinstance(model, str):
         raise TypeError(f"the model must be a name, not {type(model).__qualname__}")
@@ -65,6 +66,7 @@ def encoded(
         raise ValueError("stream=True: one answer is collected here; stream(...) opens one")
     if routing:
         _check_provider(fields.get("provider"))
+        _check_models(fields)
     body = {"model": model, "messages": list(messages), **fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -82,6 +84,16 @@ def texts(messages: Messages) -> tuple[str, ...]:
         elif isinstance(part, list | tuple):
             rest.extend(cast("Sequence[object]", part))
     return tuple(found)
+
+
+def _check_models(fields: Mapping[str, Any]) -> None:
+    provider = fields.get("provider")
+    is_capped = isinstance(provider, Mapping) and "max_price" in provider
+    if fields.get("models") and not is_capped:
+        raise ValueError(
+            "models= lets the server answer with a dearer model:"
+            ' cap it with provider={"max_price": {...}}'
+        )
 
 
 def _check_provider(provider: object) -> None:

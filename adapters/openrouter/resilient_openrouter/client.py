@@ -86,16 +86,27 @@ class OpenRouter(ChatClient):
             keep_raw=keep_raw,
             system="openrouter",
         )
+        self._catalogue: dict[str, ModelInfo] = {}
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """Return the catalogue: what each model is called, takes, costs and can do."""
+        """Return the catalogue: what each model is called, takes, costs and can do.
+
+        It is kept: from then on `max_cost` knows prices, and what a model
+        cannot do (tools, a schema, more context than another) is not asked of
+        it.
+        """
         found: list[ModelInfo] = []
         path: str | None = "/models?limit=1000"
         while path is not None:
             body = await self._looked_up(path)
             found += [ModelInfo.of(mapping(entry)) for entry in list_of(body.get("data"))]
             path = self._next_page(body, len(found))
+        names = {model.canonical_slug: model for model in found if model.canonical_slug}
+        self._catalogue = names | {model.id: model for model in found}
         return tuple(found)
+
+    def _known(self, model: str) -> ModelInfo | None:
+        return self._catalogue.get(model) or self._catalogue.get(model.partition(":")[0])
 
     async def endpoints(self, model: str, /) -> tuple[EndpointInfo, ...]:
         """Return how the providers of a model have been doing; `NotFound` where it has none."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from resilient import FallbackManager, Outcome
 from resilient_openrouter._functions import streaming, whole
-from resilient_openrouter._ledger import ledger
+from resilient_openrouter._ledger import Ledger, ledger, opened
+from resilient_openrouter._options import positive
 from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import AllModelsFailed
 from resilient_openrouter.results import OpenRouterOutcome, Reply, known_cost, unknown_costs
@@ -40,6 +41,7 @@ class ModelManager(FallbackManager[Reply], Generic[Item]):
         /,
         *,
         midstream: str = "error",
+        max_cost: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__([whole(target) for target in targets], group=AllModelsFailed, **options)
@@ -47,6 +49,7 @@ class ModelManager(FallbackManager[Reply], Generic[Item]):
             raise ValueError(f"midstream must be 'error' or 'restart', not {midstream!r}")
         self._options: dict[str, Any] = options | {"midstream": midstream}
         self._given = tuple(targets)
+        self._max_cost = None if max_cost is None else positive(max_cost, "max_cost")
         self._streaming: FallbackManager[Any] | None = None
 
     async def run(self, /, *args: Any, **kwargs: Any) -> OpenRouterOutcome[Reply]:
@@ -55,7 +58,7 @@ class ModelManager(FallbackManager[Reply], Generic[Item]):
         Raises `AllModelsFailed`, or the one error that kept all others from
         being asked.
         """
-        with ledger([]) as records:
+        with ledger([], self._max_cost) as records:
             try:
                 outcome = await super().run(*args, **kwargs)
             except AllModelsFailed as error:
@@ -76,15 +79,15 @@ class ModelManager(FallbackManager[Reply], Generic[Item]):
         if self._streaming is None:
             targets = [streaming(target) for target in self._given]
             self._streaming = FallbackManager(targets, group=AllModelsFailed, **self._options)
-        return ModelItems(self._streaming.stream(*args, **kwargs))
+        return ModelItems(self._streaming.stream(*args, **kwargs), Ledger([], self._max_cost))
 
 
 class ModelItems(Generic[Item]):
     """The chunks of an answer as they come, and in the end how it came about."""
 
-    def __init__(self, items: Any) -> None:  # noqa: ANN401 - what `FallbackManager.stream` gives
+    def __init__(self, items: Any, run: Ledger) -> None:  # noqa: ANN401 - what the core gives
         self._items = items
-        self._records: list[Record] = []
+        self._run = run
 
     async def __aenter__(self) -> Self:
         await self._items.__aenter__()
@@ -97,7 +100,7 @@ class ModelItems(Generic[Item]):
         trace: TracebackType | None,
     ) -> None:
         """Close the stream, if it has not ended."""
-        with ledger(self._records):
+        with opened(self._run):
             await self._items.__aexit__(kind, error, trace)
 
     def __aiter__(self) -> Self:
@@ -105,11 +108,11 @@ class ModelItems(Generic[Item]):
 
     async def __anext__(self) -> Item:
         """Give the next chunk."""
-        with ledger(self._records):
+        with opened(self._run):
             try:
                 item = await self._items.__anext__()
             except AllModelsFailed as error:
-                _account(error, self._records)
+                _account(error, self._run.records)
                 raise
         return cast("Item", as_chunk(item))
 
@@ -120,7 +123,7 @@ class ModelItems(Generic[Item]):
         It is a `RuntimeError` to ask while it can still give chunks, or where
         it has failed.
         """
-        return _accounted(self._items.outcome, self._records)
+        return _accounted(self._items.outcome, self._run.records)
 
 
 def _account(error: AllModelsFailed, records: Sequence[Record]) -> None:
