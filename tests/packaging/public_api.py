@@ -91,6 +91,11 @@ def of_value(module: types.ModuleType, exported: str, value: Any) -> list[str]:
     return [f"{name}: TypeAlias = {written_as(module.__name__, exported)}"]
 
 
+def getter_of(value: Any) -> Any:
+    """Return the function behind a property, a cached one included."""
+    return value.func if isinstance(value, functools.cached_property) else value.fget
+
+
 def is_literal(value: object) -> bool:
     """Tell a constant that is its own text."""
     if isinstance(value, tuple):
@@ -110,7 +115,7 @@ def of_class(name: str, cls: type) -> Iterator[str]:
         if kind == "attribute":
             yield f"{where}: {value}"
         elif kind == "property":
-            returned = annotation(value.fget.__annotations__.get("return", Any))
+            returned = annotation(getter_of(value).__annotations__.get("return", Any))
             yield f"property {where}: {returned}"
         else:
             yield from of_function(where, value, prefix=kind)
