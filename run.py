@@ -40,6 +40,11 @@ TASKS = {
         (["-P", "-m", "resilient._cli", "demo"],),
         anywhere=True,
     ),
+    "failover": Task(
+        "sixteen faults against a chain of two models, and a scorecard",
+        "openrouter",
+        (["-P", "-m", "resilient_openrouter.failover"],),
+    ),
     "test": Task("the whole test suite", "test", (["-m", "pytest"],)),
     "bench": Task("what a call costs, beside other libraries", "bench", (["-m", "benchmarks"],)),
     "lint": Task(
@@ -76,7 +81,7 @@ def main(argv: "List[str]") -> int:
     if not argv or argv[0] not in TASKS:
         print("usage: python3 run.py TASK [ARGUMENTS]\n", file=sys.stderr)
         for name, task in TASKS.items():
-            print("  {:7} {}".format(name, task.purpose), file=sys.stderr)
+            print("  {:8} {}".format(name, task.purpose), file=sys.stderr)
         return 0 if argv[:1] in ([], ["-h"], ["--help"]) else 2
     task = TASKS[argv[0]]
     make_ready(argv[0], task)

@@ -32,7 +32,8 @@ def weather(send: Send, key: str) -> Target[float]:
             raise WeatherError(response["status"], response.get("retry_after"))
         return response["degrees"]
 
-    scopes = {"host": "weather.example.org", "credential": key[:4]}
+    # A scope is a name for what is shared, and never a part of the secret.
+    scopes = {"host": "weather.example.org", "credential": "WEATHER_KEY"}
     return Target("weather", ask, timeout=5, scopes=scopes)
 
 

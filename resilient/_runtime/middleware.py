@@ -218,9 +218,10 @@ class Proceed:
     def forget(self) -> None:
         """Let go of everything: the middleware may keep us, and its frame keeps us as well.
 
-        An error in our slots would be a cycle by its own traceback.
+        An error in our slots would be a cycle by its own traceback, and so would
+        the task that ends with one.
         """
-        self._failed = self._left = self._interrupt = None
+        self._failed = self._left = self._interrupt = self._task = None
         self._results.clear()
         self._args, self._kwargs = (), dict[str, Any]()
 

@@ -17,9 +17,8 @@ from resilient_openrouter import (
     reply,
 )
 from resilient_openrouter._answer import Answer
-from resilient_openrouter._ledger import known_cost, unknown_costs
 from resilient_openrouter._request import encoded, texts
-from resilient_openrouter.results import ModelCall
+from resilient_openrouter.results import ModelCall, known_cost, unknown_costs
 
 USAGE = {
     "prompt_tokens": 19,

@@ -29,8 +29,8 @@ from resilient_openrouter import (
     OpenRouterError,
     TooManyRequests,
 )
+from resilient_openrouter._address import is_loopback
 from resilient_openrouter.classify import transport_error
-from resilient_openrouter.client import is_loopback
 from resilient_openrouter.emulator import SCENARIOS, Emulator
 
 SECRET = "sk-or-v1-0123456789abcdef"  # noqa: S105 - nobody's
@@ -296,7 +296,7 @@ class TestConnections:
 
 
 class TestAddresses:
-    @pytest.mark.parametrize("path", ["", "/api", "/v1", "/api/v1/chat/completions"])
+    @pytest.mark.parametrize("path", ["", "/api", "/v2", "/api/v1/chat/completions"])
     async def test_a_wrong_address_says_so(self, path):
         """A base URL that leads elsewhere is told apart from a model that is not there."""
         async with Emulator() as emulator:
@@ -522,7 +522,10 @@ except ImportError as error:
         env={**os.environ},
     )
     assert done.stderr == ""
-    assert done.stdout == 'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"\n'
+    assert (
+        done.stdout
+        == 'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"\n'
+    )
 
 
 async def test_the_payload_is_json_as_it_was_given():

@@ -21,7 +21,8 @@ from resilient_openrouter import _ask, _demo, _screen
 from resilient_openrouter._scenes import SCENES
 from resilient_openrouter._waterfall import WIDTH
 from resilient_openrouter.emulator import Emulator
-from resilient_openrouter.emulator.__main__ import played, told
+from resilient_openrouter.emulator.__main__ import told
+from resilient_openrouter.emulator.scripts import played
 
 DEMO = """\
 resilient demo: everything happens on 127.0.0.1, no key needed
@@ -530,7 +531,7 @@ class TestPage:
         assert words[:2] == ["resilient", "ask"]
         with (
             anyio.from_thread.start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(played(0, tomllib.loads(script))) as emulator,
+            portal.wrap_async_context_manager(played(tomllib.loads(script))) as emulator,
         ):
             words[words.index("--base-url") + 1] = emulator.url
             words[words.index("--timeout") + 1] = "0.3"

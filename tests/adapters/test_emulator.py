@@ -16,6 +16,7 @@ import pytest
 from resilient_openrouter.emulator import SCENARIOS, SWITCHES, Emulator
 from resilient_openrouter.emulator.__main__ import main
 from resilient_openrouter.emulator.scenarios import PARAMETERS
+from resilient_openrouter.emulator.scenarios.openai import OPENAI
 
 NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate: quick to make
 QUESTION = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Hello there"}]}
@@ -408,22 +409,43 @@ class TestProgram:
         ]
 
     def test_it_lists_its_scenarios(self):
-        """`--list` prints the names of all scenarios."""
+        """`--list` prints the names of all scenarios, of either API."""
         done = self.run("--list")
-        assert (done.returncode, done.stdout.split()) == (0, [*SCENARIOS, *SWITCHES])
+        listed = [*SCENARIOS, *SWITCHES, *(f"openai: {name}" for name in OPENAI)]
+        assert (done.returncode, done.stdout.splitlines()) == (0, listed)
 
     def test_a_wrong_script_is_one_line(self, tmp_path, capsys):
         """A script with a mistake is one line on stderr that names the file, and a status of 1."""
         script = tmp_path / "faults.toml"
         mistakes = {
-            'default = "okay"': "there is no scenario 'okay'",
+            'default = "okay"': "default: there is no scenario 'okay'",
             "default =": "Invalid value (at end of document)",
-            '[models]\n"a" = []': "scenarios of a: a list with at least one name is needed",
-            '[models]\n"a" = [3]': "scenarios of a: a list",
-            '[models]\n"a" = 3': "scenarios of a: a list",
-            'models = "x"': "models: a table of model = [scenarios] is needed",
+            "seed = 1.5": "seed: a whole number is needed, not 1.5",
+            '[models]\n"a/b" = []': 'models."a/b": a list with at least one scenario is needed',
+            '[models]\na = ["ok", 3]': "models.a[1]: the name of a scenario is needed",
+            "[models]\na = 3": "models.a: a list with at least one scenario is needed",
+            '[models]\na = ["e5003"]': (
+                "models.a: there is no scenario 'e5003'; is 'e503' meant? (--list prints all of"
+            ),
+            '[models]\na = ["ok", "slow?after=soon"]': (
+                "models.a[1]: parameter 'after' of 'slow' is a number from 0 on, not 'soon'"
+            ),
+            "[models]\na = { e503 = 2 }": (
+                "models.a.e503: a probability is a number from 0 to 1, not 2"
+            ),
+            "[models]\na = { e503 = 0.7, stall = 0.6 }": (
+                "models.a: the probabilities add up to 1.3, more than 1"
+            ),
+            'models = "x"': "models: a table of model = [scenarios] is needed, not 'x'",
             '[model]\n"a" = ["ok"]': (
-                "a script has `default` and [models], not 'model'; is 'models' meant?"
+                "model: there is no such key, only default, seed, models and openai;"
+                " is 'models' meant?"
+            ),
+            'openai = "x"': "openai: a table with default, needs_key and models is needed",
+            "[openai]\nneeds_key = 1": "openai.needs_key: true or false is needed, not 1",
+            "[openai]\nkey = 1": "openai.key: there is no such key, only default,",
+            '[openai.models]\n"llama3.2" = ["e402_credits"]': (
+                "openai.models.\"llama3.2\": there is no scenario 'e402_credits'"
             ),
         }
         for text, told in mistakes.items():

@@ -212,6 +212,20 @@ class TestScopes:
             assert reasons(outcome) == [("other/small:free", "scope_condemned", "free")]
             assert emulator.journal.models == [LLAMA, GPT]
 
+    async def test_an_endpoint_is_shared_by_who_pins_it(self):
+        """A provider that fails skips targets pinned to it with that model, and no others."""
+        async with Emulator() as emulator, router(emulator) as first, router(emulator) as second:
+            pinned = {"provider": {"only": ["azure"]}}
+            emulator.script(GPT, ["e502", "ok"])
+            chain = first.manager(
+                first.target(GPT, pinned, attempts=1),
+                second.target(GPT, pinned, name="the same, pinned"),
+                second.target(GPT, name="anywhere"),
+            )
+            outcome = await chain.run(MESSAGES)
+            assert outcome.target == "anywhere"
+            assert reasons(outcome) == [("the same, pinned", "scope_condemned", "endpoint")]
+
     async def test_a_missing_key_surfaces(self):
         """Without any key, nobody is called and the error says which variable to set."""
         async with Emulator() as emulator:

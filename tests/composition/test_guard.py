@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 import copy
 import functools
 import inspect
@@ -20,7 +19,6 @@ from resilient import (
     FallbackManager,
     Target,
     TimedOut,
-    breakers,
     circuit_breaker,
     consecutive,
     explain,
@@ -247,39 +245,6 @@ def test_every_policy_guards_every_kind_of_callable(kind, policy, backend):
         with pytest.raises(result):
             virtual_time(guarded, "question", backend=backend, check_leftovers=True)
     assert work.asked == ["question"] * calls
-
-
-async def is_cancelled(guarded, delivery):
-    """Call, cancel after a second, and tell whether that came out."""
-    if delivery == "scope":
-        with anyio.move_on_after(1) as scope:
-            await guarded("question")
-        return scope.cancelled_caught
-    task = asyncio.get_running_loop().create_task(guarded("question"))
-    await anyio.sleep(1)
-    task.cancel()
-    await asyncio.wait([task])
-    return task.cancelled()
-
-
-@pytest.mark.parametrize(
-    ("backend", "delivery"), [("asyncio", "scope"), ("asyncio", "task"), ("trio", "scope")]
-)
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_cancellation_comes_out_of_every_policy_around_every_kind(
-    kind, policy, backend, delivery
-):
-    """However it is delivered, it ends the call: nobody is asked again, no circuit opens."""
-    work = Work("hangs")
-    guarded = KINDS[kind](work, POLICIES[policy][0])
-
-    async def main():
-        assert await is_cancelled(guarded, delivery)
-        assert all(shot.state == "closed" for shot in breakers().values())
-
-    virtual_time(main, backend=backend, check_leftovers=True)
-    assert work.asked == ["question"]
 
 
 @BACKENDS

@@ -996,3 +996,36 @@ def test_all_failed_is_the_group_as_ever(backend):
     with pytest.raises(AllTargetsFailed) as caught:
         virtual_time(tag(inner), backend=backend, check_leftovers=True)
     assert [attempt.target for attempt in caught.value.attempts] == ["a", "b"]
+
+
+def test_a_task_that_ends_with_an_error_is_no_cycle():
+    """A task keeps the error that it ends with, and nothing of the error keeps the task."""
+    dead = []
+
+    class Boom(ConnectionError):
+        """One that can be held weakly."""
+
+    @middleware
+    async def through(call, proceed):
+        return await proceed()
+
+    async def fails():
+        await anyio.sleep(1)
+        error = Boom()
+        dead.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    async def main():
+        task = asyncio.get_running_loop().create_task(stack(through)(fails)())
+        await asyncio.wait([task])
+        assert type(task.exception()) is Boom
+
+    gc.disable()
+    try:
+        virtual_time(main)
+        assert dead[0]() is None
+    finally:
+        gc.enable()

@@ -6,22 +6,28 @@ with those policies.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
 import logging
+import time
 import warnings
 import weakref
 
 import anyio
 import pytest
+import trio
 
 from resilient import (
+    CircuitOpen,
     FallbackManager,
     Rejected,
     RetryBudget,
     Target,
     TimedOut,
+    circuit_breaker,
+    consecutive,
     current_call,
     exponential,
     fallback,
@@ -579,3 +585,222 @@ def test_the_defaults_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         stack(fallback(degrade=value(1)), timeout(30), retry(), timeout(8))
+
+
+class Down:
+    """A service that is down, behind a breaker that opens at the third failure, for 10 s."""
+
+    def __init__(self, **options):
+        self.breaker = circuit_breaker("down", trip=consecutive(3), open_for=10, **options)
+        self.calls = 0
+        self.error = ConnectionError
+        self.guarded = self.breaker(self.function)
+
+    async def function(self, seconds=0.0):
+        self.calls += 1
+        error = self.error
+        await anyio.sleep(seconds)
+        if error is not None:
+            raise error
+
+    async def call(self, seconds=0.0):
+        with contextlib.suppress(ConnectionError, CircuitOpen):
+            await self.guarded(seconds)
+
+    async def opened(self):
+        """Fail until it is open, and wait until it is due."""
+        for _ in range(3):
+            await self.call()
+        assert self.state == "open"
+        await anyio.sleep(10)
+        self.calls = 0
+
+    @property
+    def state(self):
+        return self.breaker.snapshot().state
+
+
+@BACKENDS
+def test_a_cancelled_probe_does_not_close_the_breaker(backend):
+    """A service that is down and whose probe is cancelled is not let alone."""
+
+    async def main():
+        down = Down()
+        await down.opened()
+        with anyio.move_on_after(1):
+            await down.call(99)
+        assert down.state == "half_open"
+        await down.call()
+        return down.state, down.calls
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == ("open", 2)
+
+
+class Stop(BaseException):
+    """What no policy handles."""
+
+
+@BACKENDS
+@pytest.mark.parametrize("ending", ["never", KeyboardInterrupt, SystemExit, GeneratorExit, Stop])
+def test_a_probe_that_never_ends_or_is_torn_down_does_not_wedge(backend, ending):
+    """However a probe is lost, a later call probes, and the circuit closes."""
+
+    async def main():
+        down = Down(probe_timeout=30)
+        await down.opened()
+        async with anyio.create_task_group() as group:
+            if ending == "never":
+                group.start_soon(down.call, 10_000)
+            else:
+                down.error = ending
+                with contextlib.suppress(ending):
+                    await down.call()
+            await anyio.sleep(30)
+            down.error = None
+            await down.call()
+            state = down.state
+            group.cancel_scope.cancel()
+        return state, down.calls
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == ("closed", 2)
+
+
+@BACKENDS
+def test_half_open_does_not_let_everybody_in(backend):
+    """Of twenty who come at once one is let in, and nineteen are refused."""
+
+    async def main():
+        down = Down()
+        await down.opened()
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(down.call, 1)
+        return down.calls, down.breaker.snapshot().refused, down.state
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == (1, 19, "open")
+
+
+@BACKENDS
+@pytest.mark.parametrize("ends", ["well", "badly"])
+@pytest.mark.parametrize("now_in", ["open", "half_open", "closed"])
+def test_a_result_of_an_earlier_era_does_not_move_the_state(backend, ends, now_in):
+    """A call that began before the circuit opened ends when it is in another period: no matter."""
+
+    async def main():
+        down = Down()
+        down.error = None if ends == "well" else ConnectionError
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(down.call, 60)
+            await anyio.sleep(1)
+            down.error = ConnectionError
+            await down.opened()
+            await anyio.sleep(45)
+            if now_in != "open":
+                probe = down.breaker.acquire()
+                if now_in == "closed":
+                    probe.succeed()
+            before = down.breaker.snapshot()
+            assert before.state == now_in
+        after = down.breaker.snapshot()
+        return (before.state, before.failures) == (after.state, after.failures)
+
+    assert virtual_time(main, backend=backend, check_leftovers=True)
+
+
+@BACKENDS
+def test_a_failed_probe_needs_no_full_threshold_to_open_again(backend):
+    """One failure in half-open is enough: the threshold is for the closed state."""
+
+    async def main():
+        down = Down()
+        await down.opened()
+        await down.call()
+        await down.call()
+        return down.state, down.calls, down.breaker.snapshot().retry_after
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == ("open", 1, 10)
+
+
+@BACKENDS
+def test_stragglers_do_not_extend_the_open_window(backend):
+    """Failures that come in while it is open leave the instant of the next probe where it was."""
+
+    async def main():
+        down = Down()
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(down.call, 5)
+            for _ in range(3):
+                await down.call()
+            opened_until = now() + down.breaker.snapshot().retry_after
+        assert now() == 5
+        return opened_until, now() + down.breaker.snapshot().retry_after
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == (10, 10)
+
+
+@BACKENDS
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_wall_clock_is_no_outage_and_no_amnesty(backend, step, monkeypatch):
+    """An hour back or forth on the wall clock moves no open window and forgets no failure."""
+    wall = time.time  # noqa: TID251 - the clock that must not matter
+
+    async def main():
+        down = Down()
+        await down.call()
+        monkeypatch.setattr(time, "time", lambda: wall() + step)
+        assert down.breaker.snapshot().failures == 1
+        await down.call()
+        await down.call()
+        assert down.breaker.snapshot().retry_after == 10
+        await anyio.sleep(10)
+        down.error = None
+        await down.call()
+        return down.state
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == "closed"
+
+
+@BACKENDS
+def test_a_stored_error_does_not_grow_with_the_refusals(backend):
+    """No exception is kept: a thousand refusals have tracebacks of one length."""
+    lengths, kept = set(), []
+
+    def length(traceback):
+        return 0 if traceback is None else 1 + length(traceback.tb_next)
+
+    class Lost(ConnectionError):
+        """An error that can be held weakly."""
+
+    async def main():
+        down = Down()
+        down.error = Lost
+        try:
+            await down.guarded()
+        except ConnectionError as error:
+            kept.append(weakref.ref(error))
+        await down.call()
+        await down.call()
+        for _ in range(1000):
+            try:
+                await down.guarded()
+            except CircuitOpen as error:
+                lengths.add(length(error.__traceback__))
+        gc.collect()
+        return [ref() for ref in kept], down.calls
+
+    assert virtual_time(main, backend=backend, check_leftovers=True) == ([None], 3)
+    assert len(lengths) == 1
+
+
+def test_a_breaker_is_not_bound_to_a_loop():
+    """What was made and opened in one loop refuses in the next, of another library."""
+    down = Down()
+
+    async def main():
+        await down.call()
+        return down.calls, down.state
+
+    found = [asyncio.run(main()), trio.run(main), asyncio.run(main()), trio.run(main)]
+    assert found == [(1, "closed"), (2, "closed"), (3, "open"), (3, "open")]

@@ -46,7 +46,7 @@ def test_it_lists_its_tasks():
             [sys.executable, RUN, *arguments], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (status, "")
-        tasks = ("demo", "test", "bench", "lint", "docs", "api", "mutants")
+        tasks = ("demo", "failover", "test", "bench", "lint", "docs", "api", "mutants")
         assert [task for task in tasks if f"  {task} " in done.stderr] == list(tasks)
 
 

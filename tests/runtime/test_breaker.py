@@ -334,6 +334,8 @@ def test_a_refusal_has_the_origin_of_its_opening(backend):
                 with suppress(ConnectionError, CircuitOpen):
                     await function(ConnectionError())
             await anyio.sleep(10)
+        with breaker.acquire(), pytest.raises(CircuitOpen):
+            await function(None)
         with breaker.isolate(), pytest.raises(CircuitIsolated):
             await function(None)
 
@@ -342,7 +344,9 @@ def test_a_refusal_has_the_origin_of_its_opening(backend):
     refused = [one for one in log.events if isinstance(one, CallRejected)]
     first, second = (one.origin for one in opened)
     assert first is not second
-    assert [one.origin for one in refused] == [first, first, second, second, None]
+    # The last but one was refused while somebody probed.
+    assert [one.origin for one in refused] == [first, first, second, second, second, None]
+    assert [one.state for one in refused[-2:]] == ["half_open", "isolated"]
     assert [(one.open_for, one.opened_by) for one in opened] == [(10, "ConnectionError")] * 2
 
 
@@ -360,11 +364,21 @@ def test_an_attempt_says_which_breaker_let_it_pass(backend):
         await anyio.sleep(1)
         await function(None)
 
-        @stack(outer, fallback(to=[fails_while_told]), inner, listeners=[log])
-        async def chain(error):
-            raise ConnectionError
+        for answer in (ConnectionError, "bad"):
 
-        await chain(None)
+            @stack(
+                outer,
+                fallback(to=[fails_while_told], on_result=lambda found: found == "bad"),
+                inner,
+                listeners=[log],
+            )
+            async def chain(_, answer=answer):
+                if answer != "bad":
+                    raise answer
+                return answer
+
+            await chain(None)
+            inner.close()
 
     run(backend, main)
     found = [
@@ -373,8 +387,7 @@ def test_an_attempt_says_which_breaker_let_it_pass(backend):
     assert found == [
         ("inner", "closed"),
         ("inner", "half_open"),
-        ("inner", "closed"),
-        ("outer", "closed"),
+        *[("inner", "closed"), ("outer", "closed")] * 2,
     ]
 
 
@@ -495,3 +508,118 @@ def test_a_slow_call_is_seen_where_the_time_passes(backend):
         return closed.state, closed.slow, breaker.snapshot().state
 
     assert run(backend, main) == ("closed", 1, "closed")
+
+
+@both
+@heard
+def test_a_success_is_written_down_at_its_time(backend, listens):
+    """A success and a failure of one instant are half of two calls, however late that is."""
+
+    async def main():
+        breaker = circuit_breaker("timed", trip=time_window(10, min_calls=2))
+        function = stack(breaker, listeners=[Log()] if listens else [])(fails_while_told)
+        await anyio.sleep(1000)
+        await function(None)
+        with suppress(ConnectionError):
+            await function(ConnectionError())
+        return breaker.snapshot().state
+
+    assert run(backend, main) == "open"
+
+
+@both
+@heard
+@pytest.mark.parametrize("option", ["on", "classify"])
+def test_what_is_no_exception_is_shown_to_no_predicate(backend, listens, option):
+    """Users' functions see neither a cancellation nor a KeyboardInterrupt."""
+    shown = []
+
+    def sees(error):
+        shown.append(error)
+        return Fault(True) if option == "classify" else True
+
+    async def main():
+        breaker = circuit_breaker("shown", trip=consecutive(1), **{option: sees})
+        function = stack(breaker, listeners=[Log()] if listens else [])(fails_while_told)
+        with suppress(KeyboardInterrupt):
+            await function(KeyboardInterrupt())
+        with suppress(KeyboardInterrupt), breaker.acquire():
+            raise KeyboardInterrupt
+        with anyio.move_on_after(1):
+            await stack(breaker, listeners=[Log()] if listens else []).call(anyio.sleep_forever)
+        return breaker.snapshot().state
+
+    assert run(backend, main) == "closed"
+    assert shown == []
+
+
+@both
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_open_for_is_asked_outside_of_the_lock_for_a_slow_success_too(backend, ends):
+    """Whatever opens the circuit, a slow success or a bad result, the function may look at it."""
+    asked, breakers = [], []
+
+    def waits(number):
+        if breakers:
+            asked.append(breakers[0].snapshot().state)
+        return 5.0
+
+    async def main():
+        rule = time_window(60, min_calls=1, slow_call=1, slow_rate=1.0)
+        judged = {"on_result": lambda _: True} if ends == "badly" else {}
+        breakers.append(circuit_breaker("slow", trip=rule, open_for=waits, **judged))
+        await breakers[0](anyio.sleep)(2)
+        return breakers[0].snapshot().state
+
+    assert run(backend, main) == "open"
+    assert asked == ["closed"]
+
+
+class Mute(ConnectionError):
+    """An error without words."""
+
+    def __str__(self):
+        raise ValueError
+
+
+@both
+@heard
+@pytest.mark.parametrize(
+    ("error", "message"), [(ConnectionError("x" * 5000), "x" * 200), (Mute(), "")]
+)
+def test_the_words_of_what_opened_it_are_few(backend, listens, error, message):
+    """Of a long text the beginning is kept, and an error that cannot say anything says nothing."""
+
+    async def main():
+        breaker = circuit_breaker("words", trip=consecutive(1))
+        function = stack(breaker, listeners=[Log()] if listens else [])(fails_while_told)
+        with suppress(ConnectionError):
+            await function(error)
+        return breaker.snapshot().opened_by.message
+
+    assert run(backend, main) == message
+
+
+@both
+def test_what_changes_no_state_is_not_reported(backend):
+    """Closing a closed circuit empties it, and is no transition for those who listen."""
+    log = Log()
+
+    async def main():
+        breaker = circuit_breaker("unchanged", trip=count_window(9, min_calls=9))
+        function = stack(breaker, listeners=[log])(fails_while_told)
+        await function(None)
+
+        async def by_hand():
+            breaker.close()
+            breaker.disable()
+            breaker.disable()
+            breaker.enable()
+            breaker.enable()
+
+        await stack(listeners=[log]).call(by_hand)
+        return breaker.snapshot().calls
+
+    assert run(backend, main) == 0
+    changes = [one.reason for one in log.events if isinstance(one, BreakerChanged)]
+    assert changes == ["disabled", "enabled"]

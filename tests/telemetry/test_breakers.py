@@ -400,6 +400,27 @@ def test_the_line_is_correlated_with_the_attempt(backend, spans):
     assert facts[names.ERROR_TYPE] == "ConnectionError"
 
 
+def test_a_line_about_no_attempt_names_none(spans):
+    """That a circuit is half open is nobody's doing, also where it is a retry that finds it so."""
+
+    async def caller():
+        breaker = circuit_breaker("db", trip=consecutive(1), open_for=5)
+        policies = retry(attempts=3, backoff=[1], on=(ConnectionError, CircuitOpen)), breaker
+        await several(stack(*policies, name="ask")(flaky(ConnectionError)), 1)
+
+    virtual_time(caller)
+    numbers = {
+        vars(line)[names.EVENT]: vars(line).get(names.NUMBER)
+        for line in spans.logs
+        if names.BREAKER in vars(line)
+    }
+    assert numbers == {
+        names.BREAKER_OPENED: 1,
+        names.BREAKER_HALF_OPENED: None,
+        names.BREAKER_CLOSED: 2,
+    }
+
+
 def test_states_are_counted_by_name_and_never_by_key(spans):
     """A keyed breaker is a census of its circuits under one name."""
 

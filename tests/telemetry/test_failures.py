@@ -162,6 +162,14 @@ def test_the_65th_type_of_a_pipeline_is_other():
     assert types_of(captured.attempts()) == kinds
 
 
+def test_a_cancellation_is_no_failure_whatever_was_judged():
+    """What was cancelled did not fail, also where the value before it was judged bad."""
+    failures = telemetry._failures.Failures(None)
+    assert failures.of("ask", KeyboardInterrupt(), unacceptable=True) is None
+    assert failures.of("ask", None, unacceptable=True) == "unacceptable_result"
+    assert failures.of("ask", ValueError(), unacceptable=True) == "ValueError"
+
+
 def test_other_pipelines_have_their_own_count():
     """What one pipeline used up does not count for another, until there are thousands."""
     failures = telemetry._failures.Failures(None)

@@ -44,15 +44,19 @@ class Answer(Head):
         """Return the answer of a head and a body."""
         return cls(**{each.name: getattr(head, each.name) for each in fields(head)}, body=body)
 
-    def reply(self) -> Reply:
-        """Return the reply, or raise the error that the answer holds instead."""
+    def payload(self) -> Mapping[str, object]:
+        """Return the JSON object of a success, or raise what it is instead."""
         payload = decoded(self.body)
         if not is_success(self.status):
             raise self.refusal(payload, page=b"" if payload is not None else self.body)
         if not isinstance(payload, dict):
             raw = self.body if payload is None else payload
             raise MalformedResponse(_what_is_wrong(self.body), **self.facts({}, raw))
-        body = _unwrapped(mapping(cast("object", payload)))
+        return mapping(cast("object", payload))
+
+    def reply(self) -> Reply:
+        """Return the reply, or raise the error that the answer holds instead."""
+        body = _unwrapped(self.payload())
         choices = choices_of(body)
         error, partial = _error_in(body, choices)
         if error is not None:

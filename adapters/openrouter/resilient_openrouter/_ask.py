@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 import anyio
 
 from resilient import AllTargetsFailed, ResilientError, Restarted, Skipped
+from resilient_openrouter._address import is_loopback
 from resilient_openrouter._key import VARIABLE
 from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._trail import Trail
 from resilient_openrouter._waterfall import bars_of, cost_of, seconds
-from resilient_openrouter.client import OpenRouter, is_loopback
+from resilient_openrouter.client import OpenRouter
 from resilient_openrouter.collecting import collect
 from resilient_openrouter.errors import MissingKey, OpenRouterError
 

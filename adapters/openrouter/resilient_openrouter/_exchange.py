@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_openrouter._key import OpenRouterKey
+    from resilient_openrouter._key import Key
     from resilient_openrouter._ledger import Record
     from resilient_openrouter.errors import OpenRouterError
 
@@ -38,7 +38,7 @@ class Exchange:
         self,
         client: httpx.AsyncClient,
         request: httpx.Request,
-        key: OpenRouterKey,
+        key: Key,
         record: Record,
     ) -> None:
         self._client = client

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resilient_openrouter._fields import spent
 from resilient_openrouter.classify import error_from
-from resilient_openrouter.evidence import clean, mapping, read_evidence
+from resilient_openrouter.evidence import clean, mapping, read_evidence, request_id
 from resilient_openrouter.table import TABLE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Head:
             "model": self.model,
             "provider": clean(body.get("provider")),
             "generation_id": self.generation(body),
-            "request_id": clean(self.headers.get("request-id")),
+            "request_id": request_id(self.headers),
             "usage": mapping(body.get("usage")) or None,
             "raw": self.raw(raw),
             **spent(body),

@@ -16,7 +16,7 @@ from resilient_openrouter.errors import MissingKey
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ("VARIABLE", "OpenRouterKey")
+__all__ = ("Key", "VARIABLE")
 
 VARIABLE: Final = "OPENROUTER_API_KEY"
 """The environment variable of the key; also the label of a key that was read from it."""
@@ -24,35 +24,52 @@ VARIABLE: Final = "OPENROUTER_API_KEY"
 _numbers = itertools.count(1)
 
 
-class OpenRouterKey:
-    """A key that shows its label instead of itself."""
+class Key:
+    """A key that shows its label instead of itself.
 
-    __slots__ = ("_text", "label")
+    `text` is the key itself, else it is read from the environment's
+    `variable`; without one nobody has to bring a key.
+    """
 
-    def __init__(self, text: str | None, label: str | None) -> None:
+    __slots__ = ("_text", "_variable", "label")
+
+    def __init__(
+        self, text: str | None, label: str | None, variable: str | None = VARIABLE
+    ) -> None:
         if text is not None and not isinstance(text, str):
             raise TypeError(f"api_key must be a string, not {type(text).__qualname__}")
         self._text = text
+        self._variable = variable
         # Never derived from the key: a label ends in logs and scopes.
-        self.label = label or (VARIABLE if text is None else f"key-{next(_numbers)}")
+        self.label = label or (variable if text is None else None) or f"key-{next(_numbers)}"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a request has to bring a key."""
+        return self._text is not None or self._variable is not None
 
     def __call__(self, request: httpx.Request) -> httpx.Request:
         """Write the header of a request."""
-        request.headers["Authorization"] = f"Bearer {self.text()}"
+        if self.is_wanted:
+            request.headers["Authorization"] = f"Bearer {self.text()}"
         return request
 
     def text(self) -> str:
         """Return the key itself; raise `MissingKey` where there is none."""
-        text = (os.environ.get(VARIABLE, "") if self._text is None else self._text).strip()
+        if not self.is_wanted:
+            return ""
+        found = os.environ.get(self._variable or "", "") if self._text is None else self._text
+        text = found.strip()
         if not text:
-            raise MissingKey(f"there is no API key: set {VARIABLE} or pass api_key=")
+            where = "" if self._variable is None else f"set {self._variable} or "
+            raise MissingKey(f"there is no API key: {where}pass api_key=")
         if not (text.isascii() and text.isprintable()) or " " in text:
             # The HTTP library would quote it in its complaint.
             raise MissingKey("the API key holds characters that no key has")
         return text
 
     def __repr__(self) -> str:
-        return f"OpenRouterKey({self.label})"
+        return f"Key({self.label})"
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        raise TypeError("an OpenRouterKey is not pickled or copied: keys stay where they are")
+        raise TypeError("a Key is not pickled or copied: keys stay where they are")

@@ -20,24 +20,32 @@ from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from resilient_openrouter.errors import OpenRouterError
     from resilient_openrouter.results import Reply
 
-__all__ = ("calls_so_far", "known_cost", "ledger", "open_record", "Record", "unknown_costs")
+__all__ = ("calls_so_far", "ledger", "open_record", "Record")
 
 
 class Record:
-    """The open entry of one call in the ledger; `call` is what is known so far."""
+    """The open entry of one call in the ledger; `call` is what is known so far.
 
-    __slots__ = ("_facts", "generation_id", "model", "padding")
+    With `is_free` nothing that happens to it costs anything.
+    """
 
-    def __init__(self, model: str, target: str, credential: str | None = None) -> None:
+    __slots__ = ("_facts", "_is_free", "generation_id", "model", "padding")
+
+    def __init__(
+        self, model: str, target: str, credential: str | None = None, *, is_free: bool = False
+    ) -> None:
         self.model = model
+        self._is_free = is_free
         self.generation_id: str | None = None
         self.padding = 0
         self._facts: dict[str, Any] = {"target": target, "credential": credential}
+        if is_free:
+            self._facts |= {"billed": "no", "cost": 0.0}
 
     @property
     def call(self) -> ModelCall:
@@ -88,8 +96,8 @@ class Record:
             "retry_after": error.retry_after,
             "provider": error.provider,
             "usage": usage_of({"usage": error.usage}),
-            "billed": error.billed,
-            "cost": 0.0 if error.billed == "no" else error.cost,
+            "billed": "no" if self._is_free else error.billed,
+            "cost": 0.0 if self._is_free or error.billed == "no" else error.cost,
         }
 
 
@@ -106,9 +114,11 @@ def ledger(records: list[Record]) -> Generator[list[Record]]:
         _ledger.reset(token)
 
 
-def open_record(model: str, target: str, credential: str | None = None) -> Record:
+def open_record(
+    model: str, target: str, credential: str | None = None, *, is_free: bool = False
+) -> Record:
     """Begin a record, in the ledger of the run if there is one."""
-    record = Record(model, target, credential)
+    record = Record(model, target, credential, is_free=is_free)
     records = _ledger.get()
     if records is not None:
         records.append(record)
@@ -118,17 +128,3 @@ def open_record(model: str, target: str, credential: str | None = None) -> Recor
 def calls_so_far() -> tuple[ModelCall, ...]:
     """Return what is known of the calls of the run that this code runs in."""
     return tuple(record.call for record in _ledger.get() or ())
-
-
-def known_cost(calls: Sequence[ModelCall]) -> float | None:
-    """Add up the costs that are known; `None` when none is.
-
-    Without any call nothing was spent, which is known.
-    """
-    known = [call.cost for call in calls if call.cost is not None]
-    return sum(known) if known or not calls else None
-
-
-def unknown_costs(calls: Sequence[ModelCall]) -> int:
-    """Count the calls whose cost nobody knows."""
-    return sum(call.cost is None for call in calls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from math import inf
 
-__all__ = ("seconds",)
+__all__ = ("positive", "seconds")
 
 
 def seconds(value: object, option: str) -> float:
@@ -25,3 +25,16 @@ def seconds(value: object, option: str) -> float:
             f"{option} must be seconds above 0 (a number or a timedelta), not {duration}"
         )
     return float(duration)
+
+
+def positive(value: float, option: str) -> float:
+    """Return a number above 0.
+
+    >>> positive(5, "connect")
+    5
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
+    if not 0 < value < inf:
+        raise ValueError(f"{option} must be above 0 and finite, not {value!r}")
+    return value

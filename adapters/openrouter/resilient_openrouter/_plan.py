@@ -68,7 +68,7 @@ class Plan:
     """What a user wants around a model."""
 
     model: str
-    server: tuple[str, int]
+    where: str
     timeout: Timeout | Default | None
     attempts: int | Default | None
     breaker: CircuitBreaker | Default | None
@@ -128,14 +128,11 @@ class Plan:
                 "target(breaker=) must be a circuit_breaker(...) or None,"
                 f" not {type(self.breaker).__qualname__}"
             )
-        host, port = self.server
-        where = host if port == _HTTPS else f"{host}:{port}"
         return circuit_breaker(
-            f"{where}/{self.model}", trip=TRIP, open_for=OPEN_FOR, classify=_of_model
+            f"{self.where}/{self.model}", trip=TRIP, open_for=OPEN_FOR, classify=_of_model
         )
 
 
-_HTTPS: Final = 443
 _ELSEWHERE: Final = frozenset({"request", "credential", "account", "free"})
 
 

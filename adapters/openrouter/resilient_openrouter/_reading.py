@@ -13,6 +13,7 @@ behind `[DONE]` have a short grace each, and its end is no failure.
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,14 +27,15 @@ from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import (
     ConnectionLost,
     MalformedResponse,
+    NotFound,
     OpenRouterError,
     StreamStalled,
 )
-from resilient_openrouter.evidence import is_success
+from resilient_openrouter.evidence import decoded, is_success
 from resilient_openrouter.sse import Decoder, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from resilient_openrouter._exchange import Exchange
     from resilient_openrouter._ledger import Record
@@ -71,6 +73,7 @@ class Reading:
         table: tuple[Row, ...],
         secrets: tuple[str, ...],
         keep_raw: bool,
+        price: Callable[[Reply], Reply],
         reasoning_commits: bool = True,
     ) -> None:
         self._exchange = exchange
@@ -78,6 +81,7 @@ class Reading:
         self._clocks = clocks
         self._max_body = max_body
         self._judge: dict[str, Any] = {"table": table, "secrets": secrets, "keep_raw": keep_raw}
+        self._price = price
         self._reasoning_commits = reasoning_commits
         self._began = _now()
         self._watch = Watch(clocks, self._began)
@@ -95,6 +99,12 @@ class Reading:
         reply = await self._within(self._answered)
         assert reply is not None  # noqa: S101 - only a stream that is complete has a grace
         return reply
+
+    async def payload(self) -> Mapping[str, object]:
+        """Send the request and return the JSON object that answers it."""
+        payload = await self._within(self._looked_up)
+        assert payload is not None  # noqa: S101 - as above
+        return payload
 
     async def collected(self) -> Reply:
         """Read a stream to its end and return what it adds up to."""
@@ -173,7 +183,19 @@ class Reading:
     async def _answered(self) -> Reply:
         return await self._plain(await self._sent(), b"")
 
+    async def _looked_up(self) -> Mapping[str, object]:
+        head = await self._sent()
+        answer = Answer.of(head, await self._whole(head, b""))
+        if head.status == HTTPStatus.NOT_FOUND and isinstance(decoded(answer.body), dict):
+            raise NotFound(status_code=head.status, **head.facts({}))
+        return answer.payload()
+
     async def _plain(self, head: Head, first: bytes) -> Reply:
+        reply = self._price(Answer.of(head, await self._whole(head, first)).reply())
+        self._record.answered(reply)
+        return reply
+
+    async def _whole(self, head: Head, first: bytes) -> bytes:
         """Read a bounded body of JSON; keep-alives before it are counted and dropped."""
         body = bytearray()
         piece = first or await self._exchange.read()
@@ -187,9 +209,7 @@ class Reading:
             body += kept
             self._heard(spoken=bool(kept))
             piece = await self._exchange.read()
-        reply = Answer.of(head, bytes(body)).reply()
-        self._record.answered(reply)
-        return reply
+        return bytes(body)
 
     async def _more(self) -> list[Chunk]:
         """Read until there is something to hand out, or nothing more to come."""
@@ -275,6 +295,7 @@ class Reading:
         self._is_over = True
         last = script.last()
         assert last.reply is not None  # noqa: S101 - that is what makes it the last
+        last.reply = self._price(last.reply)
         self._record.answered(last.reply)
         return [last]
 

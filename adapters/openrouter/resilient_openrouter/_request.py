@@ -41,9 +41,17 @@ _MOST_TEXTS: Final = 256
 
 
 def encoded(
-    model: str, messages: Messages, fields: Mapping[str, Any], *, stream: bool = False
+    model: str,
+    messages: Messages,
+    fields: Mapping[str, Any],
+    *,
+    stream: bool = False,
+    routing: bool = True,
 ) -> bytes:
-    """Return the bytes of a request, for one answer or for a stream of it."""
+    """Return the bytes of a request, for one answer or for a stream of it.
+
+    With `routing` the field `provider` holds preferences of routing.
+    """
     if not isinstance(model, str):
         raise TypeError(f"the model must be a name, not {type(model).__qualname__}")
     if isinstance(messages, str | bytes | Mapping):
@@ -55,7 +63,8 @@ def encoded(
         fields = {"stream": True} | dict(fields) | {"stream": True}
     elif fields.get("stream"):
         raise ValueError("stream=True: one answer is collected here; stream(...) opens one")
-    _check_provider(fields.get("provider"))
+    if routing:
+        _check_provider(fields.get("provider"))
     body = {"model": model, "messages": list(messages), **fields}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilient.events import CallEnded
-from resilient_openrouter._ledger import calls_so_far, known_cost, unknown_costs
-from resilient_openrouter.results import OpenRouterOutcome
+from resilient_openrouter._ledger import calls_so_far
+from resilient_openrouter.results import OpenRouterOutcome, known_cost, unknown_costs
 
 if TYPE_CHECKING:
     from resilient.events import Event

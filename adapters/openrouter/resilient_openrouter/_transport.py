@@ -1,7 +1,7 @@
-"""The HTTP client behind an `OpenRouter`: one for each event loop, with limits of its own.
+"""The HTTP client behind a backend: one for each event loop, with limits of its own.
 
 The HTTP client belongs to an event loop, so each loop that uses the same
-`OpenRouter` has its own, opened by the first request. A client that the
+backend has its own, opened by the first request. A client that the
 caller injected is used as it is and never closed.
 
 The client's read timeout is off. Keep-alives would reset it for ever, so it
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_openrouter._key import OpenRouterKey
+    from resilient_openrouter._key import Key
     from resilient_openrouter._ledger import Record
 
 __all__ = ("Transport",)
@@ -42,12 +42,12 @@ _LEAST: Final = 0.001
 
 
 class Transport:
-    """The HTTP side of an `OpenRouter`."""
+    """The HTTP side of a backend."""
 
     def __init__(
         self,
         url: str,
-        key: OpenRouterKey,
+        key: Key,
         *,
         client: httpx.AsyncClient | None,
         connect: float,
@@ -59,17 +59,25 @@ class Transport:
 
     def exchange(
         self,
-        body: bytes,
+        path: str,
+        body: bytes | None,
         headers: Mapping[str, str],
         record: Record,
         *,
         connect: float | None = None,
     ) -> Exchange:
-        """Return the exchange of a request that is not sent yet; `connect` replaces the default."""
+        """Return the exchange of a request that is not sent yet; `connect` replaces the default.
+
+        Without a body it is a `GET`.
+        """
         client = self._client()
         limits = self._limits(self._connect if connect is None else connect)
         request = client.build_request(
-            "POST", self._url, content=body, headers=dict(headers), timeout=limits
+            "GET" if body is None else "POST",
+            self._url + path,
+            content=body,
+            headers=dict(headers),
+            timeout=limits,
         )
         return Exchange(client, request, self._key, record)
 
@@ -115,7 +123,7 @@ class Transport:
             import httpx  # noqa: PLC0415 - importing the adapter does not need it
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                'OpenRouter needs httpx: pip install "resilient-policies[openrouter]"',
+                'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"',
                 name="httpx",
             ) from error
         if self._url.startswith("https:"):
@@ -139,4 +147,4 @@ class _Opened:
 
 
 _clients: RunVar[WeakKeyDictionary[Transport, _Opened]] = RunVar("openrouter_clients")
-"""The open clients of each event loop; they go with the loop or with their `OpenRouter`."""
+"""The open clients of each event loop; they go with the loop or with their backend."""

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_openrouter.errors import QuotaExhausted
-from resilient_openrouter.evidence import Evidence, clean
+from resilient_openrouter.evidence import Evidence, request_id
 from resilient_openrouter.hints import Hint, read_hint, until_midnight
 from resilient_openrouter.rows import Row, Signal
 from resilient_openrouter.table import TABLE, TRANSPORT
@@ -72,7 +72,7 @@ def error_from(
         "availability": evidence.availability,
         "limit_source": evidence.limit_source,
         "provider": evidence.provider,
-        "request_id": clean(evidence.headers.get("request-id")),
+        "request_id": request_id(evidence.headers),
         "openrouter_metadata": evidence.metadata,
     }
     message = redact(evidence.message, (*secrets, *evidence.private))
@@ -102,7 +102,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 _GONE_TEXT: Final = "[redacted]"
-_KEY: Final = re.compile(r"\b(?:sk-[\w.-]+|(?:user|org)_\w+)", re.ASCII)
+_KEY: Final = re.compile(r"\b(?:sk-[\w.-]+|(?:user|org)_\w+|org-\w{8,})", re.ASCII)
 _MESSAGE_LIMIT: Final = 300
 
 

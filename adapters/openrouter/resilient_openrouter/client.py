@@ -3,67 +3,43 @@
 `chat` is one call without any policy: it sends one request, waits as long as
 its caller lets it, and returns a `Reply` or raises what happened. `target`
 makes a model something that a chain can ask, and `manager` makes the common
-chain. The policies come from `resilient`; nothing here retries by itself.
+chain. The policies come from `resilient`; nothing here retries by itself, but
+for `reconcile`, which says so.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import suppress
 from dataclasses import replace
-from math import inf
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Literal,
-    NoReturn,
-    SupportsIndex,
-    TypeAlias,
-    cast,
-    overload,
-)
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
 
-from resilient import Target
-from resilient_openrouter._functions import target_of
-from resilient_openrouter._key import OpenRouterKey
-from resilient_openrouter._ledger import open_record
-from resilient_openrouter._plan import DEFAULT, Default, Plan, Timeout, Travels, collects
-from resilient_openrouter._reading import Reading
-from resilient_openrouter._request import Messages, encoded, texts
-from resilient_openrouter._timeouts import clocks_of
-from resilient_openrouter._transport import Transport
-from resilient_openrouter.errors import OpenRouterError
-from resilient_openrouter.managers import ModelManager
+import anyio
+
+from resilient import TimedOut, exponential, retry, stack, timeout, transient
+from resilient_openrouter._address import checked_url
+from resilient_openrouter._chat import MAX_BODY, ChatClient
+from resilient_openrouter._fields import list_of
+from resilient_openrouter._key import Key
+from resilient_openrouter.errors import NotFound, OpenRouterError
+from resilient_openrouter.evidence import mapping
+from resilient_openrouter.hints import number
+from resilient_openrouter.lookups import Account, EndpointInfo, Generation, KeyInfo, ModelInfo
 from resilient_openrouter.table import TABLE
-from resilient_openrouter.targets import Asked, ModelStream, ModelTarget, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     import httpx
 
-    from resilient import CircuitBreaker, Pipeline, Restarted
-    from resilient.typing import Classify, LastResort, Listener, OnError, OnResult, Seconds
-    from resilient_openrouter._ledger import Record
-    from resilient_openrouter.clocks import Clocks
-    from resilient_openrouter.results import Chunk, Reply
+    from resilient_openrouter._plan import Travels
+    from resilient_openrouter.results import ModelCall
     from resilient_openrouter.rows import Row
 
-__all__ = ("is_loopback", "OpenRouter")
-
-Model: TypeAlias = str | Target[Any] | Callable[..., Awaitable[Any] | AsyncIterator[Any]]
-"""What a chain can ask: a model's name, a `Target`, an async function or generator function."""
-
-MAX_BODY: Final = 64 * 1024 * 1024
-_LOOPBACK: Final = re.compile(r"127(?:\.\d{1,3}){3}")
+__all__ = ("OpenRouter",)
 
 
-class OpenRouter:
+class OpenRouter(ChatClient):
     """OpenRouter as a backend; use it in an `async with` block.
 
     The key is `api_key`, or the environment's `OPENROUTER_API_KEY` at the
@@ -97,375 +73,109 @@ class OpenRouter:
         transport: Travels = "plain",
         keep_raw: bool = False,
     ) -> None:
-        self._key = OpenRouterKey(api_key, label)
-        self._base_url = _checked_url(base_url)
-        self._server = _server_of(self._base_url)
-        self._account = account or self._key.label
-        self._headers = _headers(app)
-        self._table = tuple(table)
-        self._keep_raw = keep_raw
-        self._collects = collects(transport)
-        self._max_body = int(_positive(max_body, "max_body"))
-        self._transport = Transport(
-            f"{self._base_url}/chat/completions",
-            self._key,
+        super().__init__(
+            key=Key(api_key, label),
+            base_url=checked_url(base_url),
+            account=account,
+            headers=_headers(app),
             client=client,
-            connect=_positive(connect, "connect"),
+            connect=connect,
+            max_body=max_body,
+            table=table,
+            transport=transport,
+            keep_raw=keep_raw,
+            system="openrouter",
         )
 
-    async def __aenter__(self) -> Self:
-        await self._transport.aenter()
-        return self
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """Return the catalogue: what each model is called, takes, costs and can do."""
+        found: list[ModelInfo] = []
+        path: str | None = "/models?limit=1000"
+        while path is not None:
+            body = await self._looked_up(path)
+            found += [ModelInfo.of(mapping(entry)) for entry in list_of(body.get("data"))]
+            path = self._next_page(body, len(found))
+        return tuple(found)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._transport.aexit()
+    async def endpoints(self, model: str, /) -> tuple[EndpointInfo, ...]:
+        """Return how the providers of a model have been doing; `NotFound` where it has none."""
+        body = await self._looked_up(f"/models/{quote(model)}/endpoints")
+        entries = list_of(mapping(body.get("data")).get("endpoints"))
+        return tuple(EndpointInfo.of(mapping(entry)) for entry in entries)
 
-    async def aclose(self) -> None:
-        """Close the HTTP client of the running loop; the next call would open a new one."""
-        await self._transport.aclose()
+    async def key(self) -> KeyInfo:
+        """Return what the key may still spend."""
+        return KeyInfo.of(mapping((await self._looked_up("/key")).get("data")))
 
-    async def chat(
-        self,
-        model: str,
-        messages: Messages,
-        /,
-        *,
-        clocks: Clocks | Seconds | None = None,
-        transport: Travels | None = None,
-        **fields: Any,
-    ) -> Reply:
-        """Ask a model once, without any policy: no retry, and no time limit but `clocks`.
+    async def account(self) -> Account:
+        """Return the balance of the account; a management key is needed for it."""
+        return Account.of(mapping((await self._looked_up("/credits")).get("data")))
 
-        The fields go into the request as they are: `temperature=0`,
-        `tools=[...]`, `provider={...}`.
+    async def generation(self, generation_id: str, /) -> Generation:
+        """Return what became of one completion and what it cost.
+
+        It is `NotFound` for at least half a second after the completion, and
+        longer after a stream that was given up.
         """
-        return await self._ask(self._asked(model, clocks, transport), messages, fields)
+        body = await self._looked_up(f"/generation?id={quote(generation_id, safe='')}")
+        return Generation.of(mapping(body.get("data")))
 
-    async def stream(
-        self,
-        model: str,
-        messages: Messages,
-        /,
-        *,
-        clocks: Clocks | Seconds | None = None,
-        reasoning_commits: bool = True,
-        **fields: Any,
-    ) -> AsyncGenerator[Chunk]:
-        """Ask a model once and yield its answer as it comes, without any policy.
+    async def reconcile(self, calls: Iterable[ModelCall], /) -> tuple[ModelCall, ...]:
+        """Ask what the calls cost of which nobody told, and return all calls as they are then.
 
-        Nothing is yielded before there is content, so an error before the
-        first chunk leaves nothing to be taken back. The last chunk has the
-        whole `reply`, with usage and cost; a stream that ends without one
-        raises why. `clocks` limit the time (a number is the total). With
-        `reasoning_commits=False` reasoning waits for the answer to begin.
-
-        Close it where you leave it early (`contextlib.aclosing`): that closes
-        the connection, and with most providers stops the bill.
+        Calls made with this client's key are looked up by their generation,
+        again after 0.5 s, 1 s, 2 s and so on, at most 10 s apart and for at
+        most 60 s. What is not known by then stays unknown, and is never
+        counted as nothing. `outcome.with_calls(...)` adds up anew.
         """
-        asked = self._asked(model, clocks)
-        stream = self._ask_stream(asked, messages, fields, reasoning_commits=reasoning_commits)
-        async with aclosing(stream):
-            async for chunk in stream:
-                yield chunk
+        self._key.text()
+        found = list(calls)
 
-    def target(
-        self,
-        model: str,
-        /,
-        params: Mapping[str, Any] | None = None,
-        *,
-        timeout: Timeout | Default | None = DEFAULT,
-        attempts: int | Default | None = DEFAULT,
-        breaker: CircuitBreaker | Default | None = DEFAULT,
-        policies: Pipeline | None = None,
-        transport: Travels | None = None,
-        name: str | None = None,
-        priority: float = 0,
-        classify: Classify | None = None,
-        enabled: bool | Callable[[], bool] = True,
-    ) -> Target[Reply]:
-        """Make a model something that a chain can ask.
+        async def settle(place: int, call: ModelCall, name: str) -> None:
+            with suppress(OpenRouterError, TimedOut):
+                found[place] = _settled(call, await _PATIENCE.call(self.generation, name))
 
-        `params` are fields of every request to it. `timeout` is for each
-        attempt: seconds, `Clocks`, or a mapping of patterns of models to
-        either (120 s: the router gives a provider about as long; a stream
-        goes by `clocks.reasoning`). `attempts` includes the first (2: the
-        second may go to another provider). `breaker` keeps a model that is
-        down from being asked by every call; each model has its own (it opens
-        at 5 failures in a row, or at half of at least 5 calls in 30 s, for
-        20 s). `policies` stands for all three. `transport` is how a whole
-        answer travels. The name is the model's unless it is given. `classify`
-        may see an error differently than the table of faults.
-        """
-        if not isinstance(model, str) or not model:
-            raise TypeError(f"target(model) takes the name of a model, not {model!r}")
-        asked = Asked(
-            model=model,
-            name=name or model,
-            params=dict(params or {}),
-            collects=(self._collects if transport is None else collects(transport)),
-            server=self._server,
-        )
-        scopes = scopes_of(
-            model,
-            host=self._server[0],
-            credential=self._key.label,
-            account=self._account,
-        )
+        async with anyio.create_task_group() as group:
+            for place, call in enumerate(found):
+                mine = call.credential == self._key.label
+                if call.cost is None and call.generation_id is not None and mine:
+                    group.start_soon(settle, place, call, call.generation_id)
+        return tuple(found)
 
-        def made(call: Any, policies: Pipeline) -> Target[Any]:  # noqa: ANN401 - either kind
-            return Target(
-                asked.name,
-                call,
-                policies=policies,
-                scopes=scopes,
-                priority=priority,
-                classify=classify,
-                enabled=enabled,
-            )
-
-        plan = Plan(
-            model=model,
-            server=self._server,
-            timeout=timeout,
-            attempts=attempts,
-            breaker=breaker,
-            policies=policies,
-        )
-        plain, streamed = plan.of_answer(), plan.of_stream()
-        call = ModelTarget(self._ask, replace(asked, clocks=plain.clocks))
-        stream = ModelStream(self._ask_stream, replace(asked, clocks=streamed.clocks))
-        call.twin = made(stream, streamed.policies)
-        return made(call, plain.policies)
-
-    @overload
-    def manager(
-        self,
-        *models: Model,
-        timeout: Timeout | Default | None = DEFAULT,
-        attempts: int | Default | None = DEFAULT,
-        breaker: CircuitBreaker | Default | None = DEFAULT,
-        transport: Travels | None = None,
-        deadline: Seconds | None = None,
-        reserve: Seconds | None = None,
-        degrade: LastResort | None = None,
-        on: OnError | None = None,
-        on_result: OnResult | None = None,
-        routes: Mapping[type[Exception], Sequence[str]] | None = None,
-        switch_after: Seconds = 3,
-        trip_for: Seconds = 30,
-        midstream: Literal["error"] = "error",
-        name: str = "chat",
-        listeners: Sequence[Listener] = (),
-        **fields: Any,
-    ) -> ModelManager[Chunk]: ...
-
-    @overload
-    def manager(
-        self,
-        *models: Model,
-        timeout: Timeout | Default | None = DEFAULT,
-        attempts: int | Default | None = DEFAULT,
-        breaker: CircuitBreaker | Default | None = DEFAULT,
-        transport: Travels | None = None,
-        deadline: Seconds | None = None,
-        reserve: Seconds | None = None,
-        degrade: LastResort | None = None,
-        on: OnError | None = None,
-        on_result: OnResult | None = None,
-        routes: Mapping[type[Exception], Sequence[str]] | None = None,
-        switch_after: Seconds = 3,
-        trip_for: Seconds = 30,
-        midstream: Literal["restart"],
-        name: str = "chat",
-        listeners: Sequence[Listener] = (),
-        **fields: Any,
-    ) -> ModelManager[Chunk | Restarted]: ...
-
-    def manager(
-        self,
-        *models: Model,
-        timeout: Timeout | Default | None = DEFAULT,
-        attempts: int | Default | None = DEFAULT,
-        breaker: CircuitBreaker | Default | None = DEFAULT,
-        transport: Travels | None = None,
-        deadline: Seconds | None = None,
-        reserve: Seconds | None = None,
-        degrade: LastResort | None = None,
-        on: OnError | None = None,
-        on_result: OnResult | None = None,
-        routes: Mapping[type[Exception], Sequence[str]] | None = None,
-        switch_after: Seconds = 3,
-        trip_for: Seconds = 30,
-        midstream: Literal["error", "restart"] = "error",
-        name: str = "chat",
-        listeners: Sequence[Listener] = (),
-        **fields: Any,
-    ) -> ModelManager[Any]:
-        """Make a chain: the models are asked in order until one answers.
-
-        A model is a name, a `Target` (also of another `OpenRouter`), or a
-        function of the messages: a plain async one, whose text becomes a
-        `Reply`, or an async generator. `timeout`, `attempts`, `breaker` and
-        `transport` are those of the models given by name, and `fields` go
-        into every request to them. With `midstream="restart"` a stream that
-        breaks off is begun anew by the next model. The rest is as in
-        `FallbackManager`.
-        """
-        if not models:
-            raise ValueError("manager(*models) needs at least one model")
-
-        def named(model: str) -> Target[Any]:
-            return self.target(
-                model,
-                fields,
-                timeout=timeout,
-                attempts=attempts,
-                breaker=breaker,
-                transport=transport,
-            )
-
-        return ModelManager(
-            [_as_target(model, named) for model in models],
-            deadline=deadline,
-            reserve=reserve,
-            degrade=degrade,
-            on=on,
-            on_result=on_result,
-            routes=routes,
-            switch_after=switch_after,
-            trip_for=trip_for,
-            midstream=midstream,
-            name=name,
-            listeners=listeners,
-        )
-
-    def __repr__(self) -> str:
-        return f"OpenRouter({self._base_url!r}, key={self._key.label})"
-
-    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        raise TypeError("an OpenRouter is not pickled or copied: it holds a key and connections")
-
-    async def _ask(self, asked: Asked, messages: Messages, fields: Mapping[str, Any], /) -> Reply:
-        """Ask a model once, and write down what that came to."""
-        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=asked.collects)
-        record = open_record(asked.model, asked.name, self._key.label)
-        try:
-            reading = self._reading(body, messages, record, asked.clocks)
-            try:
-                return await (reading.collected() if asked.collects else reading.reply())
-            finally:
-                await reading.aclose()
-        except OpenRouterError as error:
-            record.failed(error)
-            raise
-
-    async def _ask_stream(
-        self,
-        asked: Asked,
-        messages: Messages,
-        fields: Mapping[str, Any],
-        /,
-        *,
-        reasoning_commits: bool = True,
-    ) -> AsyncGenerator[Chunk]:
-        """Ask a model once, and yield its answer as it comes, and write that down."""
-        body = encoded(asked.model, messages, {**asked.params, **fields}, stream=True)
-        record = open_record(asked.model, asked.name, self._key.label)
-        try:
-            reading = self._reading(
-                body, messages, record, asked.clocks, reasoning_commits=reasoning_commits
-            )
-            try:
-                while chunks := await reading.next():
-                    for chunk in chunks:
-                        yield chunk
-            finally:
-                await reading.aclose()
-        except OpenRouterError as error:
-            record.failed(error)
-            raise
-
-    def _asked(
-        self, model: str, clocks: Clocks | Seconds | None, transport: Travels | None = None
-    ) -> Asked:
-        return Asked(
-            model=model,
-            name=model,
-            clocks=clocks_of(clocks, "clocks"),
-            collects=self._collects if transport is None else collects(transport),
-            server=self._server,
-        )
-
-    def _reading(
-        self, body: bytes, messages: Messages, record: Record, clocks: Clocks, **options: Any
-    ) -> Reading:
-        """Return the reading of an answer whose request is not sent yet."""
-        key = self._key.text()
-        return Reading(
-            self._transport.exchange(body, self._headers, record, connect=clocks.connect),
-            record,
-            clocks,
-            max_body=self._max_body,
-            table=self._table,
-            secrets=(*texts(messages), key),
-            keep_raw=self._keep_raw,
-            **options,
-        )
+    def _next_page(self, body: Mapping[str, object], count: int) -> str | None:
+        """Return the path of the next page, which never leads to another server."""
+        link = mapping(body.get("links")).get("next")
+        base = urlsplit(self._base_url).path
+        if not isinstance(link, str) or not link.startswith(f"{base}/models?"):
+            return None
+        total = number(body.get("total_count"))
+        is_new = bool(list_of(body.get("data"))) and (total is None or count < total)
+        return link.removeprefix(base) if is_new else None
 
 
-def _as_target(model: Model, named: Callable[[str], Target[Any]]) -> Target[Any]:
-    if isinstance(model, str):
-        return named(model)
-    if isinstance(model, Target):
-        # Narrowing makes a target of something unknown of it.
-        return model  # pyright: ignore[reportUnknownVariableType]
-    if not callable(model):
-        raise TypeError(
-            "manager(*models) takes names of models, Targets and async functions,"
-            f" not {type(model).__qualname__}"
-        )
-    return target_of(model)
+_PATIENCE: Final = stack(
+    timeout(60),
+    retry(
+        attempts=None,
+        max_elapsed=60,
+        backoff=exponential(base=0.5, factor=2, cap=10, jitter="none"),
+        on=(NotFound, transient),
+    ),
+    name="reconcile",
+)
 
 
-def _checked_url(base_url: str) -> str:
-    try:
-        parts = urlsplit(base_url)
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"base_url must be an address with a port that exists: {error}") from None
-    # First of all, so that no message shows a password.
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("base_url must be a plain address: no user, query or fragment")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(
-            f"base_url must be an https address, or http to this machine, not {base_url!r}"
-        )
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            f"base_url must be https, or http to this machine alone, not {base_url!r}:"
-            " the key would travel in the open"
-        )
-    return base_url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("openrouter.ai")
-    (True, False)
-    """
-    return host in {"localhost", "::1"} or _LOOPBACK.fullmatch(host) is not None
-
-
-def _server_of(base_url: str) -> tuple[str, int]:
-    parts = urlsplit(base_url)
-    return cast("str", parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
+def _settled(call: ModelCall, generation: Generation) -> ModelCall:
+    """Return a call with what its generation tells."""
+    if generation.cost is None:
+        return call
+    return replace(
+        call,
+        cost=generation.cost,
+        billed="yes" if generation.cost > 0 else "no",
+        usage=call.usage or generation.usage,
+        provider=call.provider or generation.provider,
+    )
 
 
 def _headers(app: str | tuple[str, str] | None) -> dict[str, str]:
@@ -480,11 +190,3 @@ def _headers(app: str | tuple[str, str] | None) -> dict[str, str]:
     if referer:
         headers["HTTP-Referer"] = referer
     return headers
-
-
-def _positive(value: float, option: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
-    if not 0 < value < inf:
-        raise ValueError(f"{option} must be above 0 and finite, not {value!r}")
-    return value

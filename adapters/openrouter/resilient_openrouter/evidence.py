@@ -24,7 +24,7 @@ from resilient_openrouter.hints import lower, number
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ("clean", "decoded", "Evidence", "is_success", "mapping", "read_evidence")
+__all__ = ("clean", "decoded", "Evidence", "is_success", "mapping", "read_evidence", "request_id")
 
 _RAW_LIMIT: Final = 64 * 1024
 _RAW_LEVELS: Final = 3
@@ -42,7 +42,8 @@ class Evidence:
     """The signals of one failed answer, from the strongest to the weakest.
 
     `status` is the status that counts: the HTTP status or, under a 200, the
-    code inside the error. `is_stranger` says that the body is none of the
+    code inside the error. `kind` is the error's `type`, a word that is weaker than
+    its code. `is_stranger` says that the body is none of the
     API's: something else may be at this address. `error` is the error object
     itself, for the hints.
     """
@@ -55,6 +56,7 @@ class Evidence:
     reason: str | None = None
     markers: frozenset[str] = frozenset()
     error_type: str | None = None
+    kind: str | None = None
     previous: frozenset[str] = frozenset()
     provider_code: str | None = None
     text: str = field(default="", repr=False)
@@ -83,7 +85,7 @@ def read_evidence(
     simply `payload["error"]`: the one of a choice.
     """
     body = mapping(payload)
-    found = _error_object(error or body.get("error"))
+    found = _error_object(error or body.get("error") or _bare_error(body))
     metadata = mapping(found.get("metadata"))
     availability = mapping(found.get("availability"))
     code = _code(found.get("code"))
@@ -98,6 +100,7 @@ def read_evidence(
         reason=_symbol(metadata.get("reason")),
         markers=frozenset(name for name in _MARKERS if metadata.get(name)),
         error_type=_error_type(found, metadata, code),
+        kind=_symbol(found.get("type")),
         previous=frozenset(_previous(metadata.get("previous_errors"))),
         provider_code=_provider_code(metadata, raw),
         text=" ".join((said, *_texts(raw), text))[:_TEXT_LIMIT].lower(),
@@ -135,6 +138,11 @@ def clean(value: object) -> str | None:
     return value if isinstance(value, str) and _NAME.fullmatch(value) else None
 
 
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id that the server gave to a request, whichever of its names has it."""
+    return clean(headers.get("request-id")) or clean(headers.get("x-request-id"))
+
+
 def _error_object(error: object) -> Mapping[str, object]:
     if isinstance(error, str):
         return {"message": error}
@@ -143,6 +151,11 @@ def _error_object(error: object) -> Mapping[str, object]:
         # The message lists the fields and may quote them: only the class is read.
         return {"error_type": "invalid_request", "http_status": 400}
     return found
+
+
+def _bare_error(body: Mapping[str, object]) -> object:
+    """Return the body itself where it is the error, as some servers send it."""
+    return body if body.get("object") == "error" else None
 
 
 def _is_stranger(http_status: int | None, error: Mapping[str, object]) -> bool:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from resilient import FallbackManager, Outcome
 from resilient_openrouter._functions import streaming, whole
-from resilient_openrouter._ledger import known_cost, ledger, unknown_costs
+from resilient_openrouter._ledger import ledger
 from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import AllModelsFailed
-from resilient_openrouter.results import OpenRouterOutcome, Reply
+from resilient_openrouter.results import OpenRouterOutcome, Reply, known_cost, unknown_costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,20 +13,21 @@ that was sent and never answered may have been billed, so it is counted in
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from resilient import Outcome, value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from resilient.typing import LastResort
     from resilient_openrouter.errors import Billed
 
 __all__ = (
     "Chunk",
+    "known_cost",
     "ModelCall",
     "OpenRouterOutcome",
     "Reply",
@@ -34,6 +35,7 @@ __all__ = (
     "ToolCall",
     "ToolFunction",
     "total_usage",
+    "unknown_costs",
     "Usage",
 )
 
@@ -208,6 +210,34 @@ class OpenRouterOutcome(Outcome[T]):
     def usage(self) -> Usage | None:
         """The tokens of all calls together, those of failed ones included, as far as known."""
         return total_usage(self.calls)
+
+    def with_calls(self, calls: Iterable[ModelCall]) -> OpenRouterOutcome[T]:
+        """Return the same outcome with other calls, such as those that were reconciled."""
+        known = tuple(calls)
+        return replace(
+            self, calls=known, cost=known_cost(known), unknown_costs=unknown_costs(known)
+        )
+
+
+def known_cost(calls: Sequence[ModelCall]) -> float | None:
+    """Add up the costs that are known; `None` when none is.
+
+    Without any call nothing was spent, which is known.
+
+    >>> known_cost([ModelCall(target="a", model="a", cost=0.25), ModelCall(target="b", model="b")])
+    0.25
+    """
+    known = [call.cost for call in calls if call.cost is not None]
+    return sum(known) if known or not calls else None
+
+
+def unknown_costs(calls: Iterable[ModelCall]) -> int:
+    """Count the calls whose cost nobody knows.
+
+    >>> unknown_costs([ModelCall(target="a", model="a")])
+    1
+    """
+    return sum(call.cost is None for call in calls)
 
 
 def total_usage(calls: Iterable[ModelCall]) -> Usage | None:

@@ -26,6 +26,7 @@ Signal = Literal[
     "text",
     "page",
     "address",
+    "type",
     "status",
     "anything",
 ]
@@ -79,6 +80,7 @@ _SIGNALS: Final[Mapping[Signal, Callable[[Evidence], frozenset[str]]]] = {
     "text": lambda seen: _present(seen.text or None),
     "page": lambda seen: _present(None if seen.is_json else "page"),
     "address": lambda seen: _present("stranger" if seen.is_stranger else None),
+    "type": lambda seen: _present(seen.kind),
     "status": lambda seen: _present(None if seen.status is None else "status"),
     "anything": lambda _: _present("anything"),
 }

@@ -2,8 +2,8 @@
 
 The scopes of a target name what it shares with others, so that one failure
 condemns all that share the broken thing: the host, the credential, the
-account, the model without its routing suffix, and the free quota of the
-account for models that cost nothing.
+account, the model without its routing suffix, the free quota of the account
+for models that cost nothing, and the endpoint where the target pins one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.telemetry import SpanDescription, annotate
 from resilient_openrouter._attributes import of_error, of_reply
+from resilient_openrouter._fields import list_of
 from resilient_openrouter.clocks import Clocks
 from resilient_openrouter.errors import OpenRouterError
+from resilient_openrouter.evidence import mapping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from resilient_openrouter._request import Messages
     from resilient_openrouter.results import Chunk, Reply
 
-__all__ = ("Asked", "ModelStream", "ModelTarget", "scopes_of")
+__all__ = ("Asked", "endpoint_of", "ModelStream", "ModelTarget", "scopes_of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +39,14 @@ class Asked:
     clocks: Clocks = field(default_factory=Clocks)
     collects: bool = False
     server: tuple[str, int]
+    system: str = "openrouter"
 
     def description(self, *, stream: bool = False) -> SpanDescription:
         """Say what the span of this target is: a client call of a chat."""
         host, port = self.server
         attributes: dict[str, str | int | bool] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openrouter",
+            "gen_ai.provider.name": self.system,
             "gen_ai.request.model": self.model,
             "server.address": host,
             "server.port": port,
@@ -125,6 +128,16 @@ class ModelStream:
 
     def __repr__(self) -> str:
         return f"ModelStream({self.asked.name!r})"
+
+
+def endpoint_of(asked: Asked) -> str:
+    """Return what a failure at one provider condemns: this target, and others pinned to the same.
+
+    The router picks the provider anew for each request, so what failed at one
+    of them says nothing about other targets, unless `provider.only` names it.
+    """
+    only = list_of(mapping(asked.params.get("provider")).get("only"))
+    return f"{only[0]}/{asked.model}" if len(only) == 1 else asked.name
 
 
 def scopes_of(model: str, *, host: str, credential: str, account: str) -> dict[str, str]:

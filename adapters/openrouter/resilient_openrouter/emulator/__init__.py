@@ -10,5 +10,15 @@ from __future__ import annotations
 from resilient_openrouter.emulator.journal import Entry, Journal
 from resilient_openrouter.emulator.scenarios import SCENARIOS, SWITCHES, Scenario, Switch
 from resilient_openrouter.emulator.server import Emulator
+from resilient_openrouter.emulator.service import Service
 
-__all__ = ("Emulator", "Entry", "Journal", "Scenario", "SCENARIOS", "Switch", "SWITCHES")
+__all__ = (
+    "Emulator",
+    "Entry",
+    "Journal",
+    "Scenario",
+    "SCENARIOS",
+    "Service",
+    "Switch",
+    "SWITCHES",
+)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,26 +10,25 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
-from anyio.abc import SocketAttribute
 
 from resilient_openrouter.emulator._bill import bill_of
 from resilient_openrouter.emulator._names import parsed
 from resilient_openrouter.emulator._rendering import body_of, chunks_of, number_of, text_of
 from resilient_openrouter.emulator.http import LAST_CHUNK, chunk, head
-from resilient_openrouter.emulator.scenarios import PARAMETERS, SCENARIOS, Scenario
-from resilient_openrouter.emulator.scenarios.streams import COMMENT, streamed
+from resilient_openrouter.emulator.scenarios import PARAMETERS, Scenario
+from resilient_openrouter.evidence import mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from resilient_openrouter.emulator._dialects import Dialect
     from resilient_openrouter.emulator.http import Connection
     from resilient_openrouter.emulator.journal import Entry
 
-__all__ = ("headers_of", "Player")
+__all__ = ("Player",)
 
 PADDING: Final = b"\n         \n"
 _PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
-_ABORT: Final = struct.pack("ii", 1, 0)
 
 
 class Player:
@@ -40,13 +37,13 @@ class Player:
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
 
-    async def play(self, connection: Connection, entry: Entry, name: str) -> bool:
+    async def play(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
         """Give one answer while watching for the client to go away."""
         kept = False
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, connection, entry, group.cancel_scope)
-                kept = await self._give(connection, entry, name)
+                kept = await self._give(connection, entry, dialect)
                 group.cancel_scope.cancel()
         except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
             entry.end("client_closed", self.now())
@@ -56,14 +53,19 @@ class Player:
         return kept and entry.ended == "completed"
 
     async def give_json(
-        self, connection: Connection, entry: Entry, status: int, body: dict[str, Any]
+        self,
+        connection: Connection,
+        entry: Entry,
+        dialect: Dialect,
+        found: tuple[int, dict[str, Any]],
     ) -> bool:
         """Give an answer that is no scenario."""
+        status, body = found
         entry.status = status
         data = body_of(body, {})
-        headers = headers_of("", datetime.now(UTC), is_stream=False)
-        del headers["x-generation-id"]
+        headers = _headers(dialect, None, datetime.now(UTC), is_stream=False)
         headers["content-length"] = str(len(data))
+        entry.headed = entry.first_byte = self.now()
         entry.end("completed", self.now())
         await self._send(connection, entry, head(status, headers) + data)
         return True
@@ -73,22 +75,25 @@ class Player:
         entry.end("client_closed", self.now())
         scope.cancel()
 
-    async def _give(self, connection: Connection, entry: Entry, name: str) -> bool:
-        plain, parameters = parsed(name)
-        scenario = _as_asked(SCENARIOS[plain], entry.body)
+    async def _give(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
+        plain, parameters = parsed(entry.scenario, dialect.scenarios)
+        scenario = _as_asked(dialect.scenarios[plain], entry.body, dialect)
         now = datetime.now(UTC)
-        places = self._places(entry, now) | parameters
+        places = _places(entry, dialect, now) | parameters
         entry.generation = places["id"]
-        entry.bill = bill_of(
-            scenario, places["provider"], is_stream=entry.body.get("stream") is True
-        )
+        if dialect.bills:
+            entry.bill = bill_of(
+                scenario, places["provider"], is_stream=entry.body.get("stream") is True
+            )
         await anyio.sleep(number_of(scenario.pause, places))
         if scenario.status is not None:
             entry.status = scenario.status
-            await self._give_bytes(connection, entry, scenario, places, now)
+            usual = _headers(dialect, places["id"], now, is_stream=scenario.parts is not None)
+            scenario = replace(scenario, headers=usual | scenario.headers)
+            await self._give_bytes(connection, entry, scenario, places)
         if scenario.ending == "stall":
             every = number_of(scenario.every, places)
-            alive = PADDING if scenario.parts is None else COMMENT.encode()
+            alive = PADDING if scenario.parts is None else dialect.comment.encode()
             while True:
                 await self._send(connection, entry, chunk(alive))
                 await anyio.sleep(every)
@@ -96,7 +101,7 @@ class Player:
             await anyio.sleep_forever()
         if scenario.ending == "reset":
             entry.end("reset_by_us", self.now())
-            await _reset(connection)
+            await connection.reset()
         if scenario.ending == "close":
             entry.end("closed_by_us", self.now())
         return scenario.ending == "whole"
@@ -107,27 +112,27 @@ class Player:
         entry: Entry,
         scenario: Scenario,
         places: Mapping[str, str],
-        now: datetime,
     ) -> None:
         is_stream = scenario.parts is not None
         body = body_of(scenario.body, places)
         if scenario.is_zipped:
             body = gzip.compress(body)
         chunked = is_stream or scenario.status == HTTPStatus.OK or scenario.ending != "whole"
-        headers = headers_of(places["id"], now, is_stream=is_stream) | {
-            name: text_of(text, places) for name, text in scenario.headers.items()
-        }
+        headers = {name: text_of(text, places) for name, text in scenario.headers.items()}
         if scenario.is_zipped:
             headers["content-encoding"] = "gzip"
         headers |= (
             {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
         )
         first = head(cast("int", scenario.status), headers)
+        entry.headed = self.now()
         if not chunked:
-            entry.end("completed", self.now())
+            entry.first_byte = entry.headed
+            entry.end("completed", entry.headed)
             await self._send(connection, entry, first + body)
             return
-        await self._send(connection, entry, first)
+        await connection.send(first)
+        entry.sent += len(first)
         for _ in range(scenario.padding):
             await self._send(connection, entry, chunk(PADDING))
         last = body
@@ -147,23 +152,29 @@ class Player:
             await self._send(connection, entry, chunk(last))
 
     async def _send(self, connection: Connection, entry: Entry, data: bytes) -> None:
+        if entry.first_byte is None:
+            entry.first_byte = self.now()
         await connection.send(data)
         entry.sent += len(data)
 
-    def _places(self, entry: Entry, now: datetime) -> dict[str, str]:
-        author = entry.model.partition("/")[0]
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        return PARAMETERS | {
-            "id": f"gen-{1777319808 + entry.number}-n1Y7aaaaaaaaaaaaaaaa",
-            "model": entry.model,
-            "served": f"{entry.model.partition(':')[0]}-20260317",
-            "provider": _PROVIDERS.get(author, author.title()),
-            "midnight": str(int(midnight.timestamp() * 1000)),
-        }
+
+def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
+    """Return what stands for the places of a scenario in one answer."""
+    author = entry.model.partition("/")[0]
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return PARAMETERS | {
+        "id": dialect.id.format(number=1777319808 + entry.number),
+        "model": entry.model,
+        "served": dialect.served.format(model=entry.model.partition(":")[0]),
+        "provider": _PROVIDERS.get(author, author.title()),
+        "midnight": str(int(midnight.timestamp() * 1000)),
+    }
 
 
-def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:
+def _as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:
     """Return the scenario as it answers a request: a completion, or a stream of it."""
+    if scenario.no_prefill is not None and _ends_with_assistant(asked):
+        scenario = dialect.scenarios[scenario.no_prefill]
     if scenario.parts is not None or scenario.is_plain or asked.get("stream") is not True:
         return scenario
     if scenario.ending == "stall" and not scenario.body:
@@ -171,26 +182,24 @@ def _as_asked(scenario: Scenario, asked: Mapping[str, Any]) -> Scenario:
     body = scenario.body
     if not isinstance(body, dict) or not cast("dict[str, Any]", body).get("choices"):
         return scenario
-    return replace(scenario, body="", parts=streamed(cast("dict[str, Any]", body)), padding=0)
+    parts = dialect.streamed(cast("dict[str, Any]", body), asked)
+    return replace(scenario, body="", parts=parts, padding=0)
 
 
-def headers_of(generation: str, now: datetime, *, is_stream: bool) -> dict[str, str]:
+def _ends_with_assistant(asked: Mapping[str, Any]) -> bool:
+    messages = cast("list[Any]", asked["messages"])
+    return bool(messages) and mapping(messages[-1]).get("role") == "assistant"
+
+
+def _headers(
+    dialect: Dialect, generation: str | None, now: datetime, *, is_stream: bool
+) -> dict[str, str]:
     kind = {"content-type": "application/json"}
     if is_stream:
         kind = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     return {
         "date": format_datetime(now, usegmt=True),
         **kind,
-        "x-generation-id": generation,
-        "access-control-allow-origin": "*",
-        "access-control-expose-headers": "X-Generation-Id, X-Provider-Name, request-id, cf-ray",
-        "vary": "Accept-Encoding",
-        "cf-ray": "8f0000000000aaaa-IAD",
+        **({} if generation is None else {dialect.id_header: generation}),
+        **dialect.headers,
     }
-
-
-async def _reset(connection: Connection) -> None:
-    """Close with RST: the client's next read or write fails at once."""
-    raw = connection.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-    await anyio.aclose_forcefully(connection.stream)

@@ -61,9 +61,9 @@ def _pieces(
         if isinstance(part, Gap):
             yield number_of(part.seconds, places)
         elif isinstance(part, Words):
-            gap = number_of(part.gap, places)
+            gap, event = number_of(part.gap, places), part.event or delta
             for word in _words(part, places):
-                yield _event(delta(word), wire, places)
+                yield _event(event(word), wire, places)
                 yield gap
         elif isinstance(part, Event):
             yield _event(part, wire, places)
@@ -82,7 +82,7 @@ def _words(words: Words, places: Mapping[str, str]) -> Iterator[dict[str, str]]:
         half = len(text) // 2
         found = iter((text[:half], text[half:]))
     else:
-        found = iter((*pieces[:-1], pieces[-1][:-1]))
+        found = itertools.islice((*pieces[:-1], pieces[-1][:-1]), words.skip, None)
     for number, piece in enumerate(found):
         yield {"content": piece} if number else {"role": "assistant", "content": piece}
 

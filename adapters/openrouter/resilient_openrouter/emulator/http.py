@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from anyio.abc import ByteStream
+    from anyio.abc import ByteStream, ObjectStream
 
 __all__ = ("BadRequest", "chunk", "Connection", "head", "LAST_CHUNK", "Request")
 
@@ -48,11 +48,20 @@ class Request:
 
 
 class Connection:
-    """The requests of one client, read from a stream one after the other."""
+    """The requests of one client, read from a stream one after the other.
 
-    def __init__(self, stream: ByteStream, number: int) -> None:
+    `reset` closes it so that the client's next read or write fails at once.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream | ObjectStream[bytes],
+        number: int,
+        reset: Callable[[], Awaitable[None]],
+    ) -> None:
         self.stream = stream
         self.number = number
+        self.reset = reset
         self._read = bytearray()
 
     async def request(self) -> Request | None:

@@ -8,13 +8,13 @@ each distinct key has a label, `key 1` for the first one seen.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resilient_openrouter.emulator._bill import Bill
 
@@ -28,12 +28,16 @@ Ended = Literal["open", "completed", "client_closed", "reset_by_us", "closed_by_
 class Entry:
     """One request and what became of it; times are seconds since the server began.
 
-    `model` is empty where no completion was asked for. `cost` is what the
-    server charges for the answer, in dollars, whether or not it was read.
+    `began` is when the request was complete, `headed` when the headers of the
+    answer left, `first_byte` the first byte behind them, `finished` the end.
+    `sent` counts bytes, so it is where a client was that went away. `model` is
+    empty where no completion was asked for. `cost` is what the server charges
+    for the answer, in dollars, whether or not it was read.
     """
 
     number: int
     connection: int
+    service: str
     path: str
     model: str
     scenario: str
@@ -42,10 +46,13 @@ class Entry:
     body: Mapping[str, Any] = field(repr=False)
     generation: str = ""
     status: int | None = None
+    headed: float | None = None
+    first_byte: float | None = None
     sent: int = 0
     bill: Bill | None = field(default=None, repr=False)
     ended: Ended = "open"
     finished: float | None = None
+    told: Callable[[Entry], None] | None = field(default=None, repr=False, compare=False)
     _over: anyio.Event = field(default_factory=anyio.Event, repr=False)
 
     def end(self, how: Ended, at: float) -> None:
@@ -54,6 +61,8 @@ class Entry:
             self.ended = how
             self.finished = at
             self._over.set()
+            if self.told is not None:
+                self.told(self)
 
     @property
     def cost(self) -> float:
@@ -66,12 +75,33 @@ class Entry:
         """Wait until the answer has ended, one way or another."""
         await self._over.wait()
 
+    def as_dict(self, *, body: bool = False) -> dict[str, Any]:
+        """Return the entry as JSON can hold it; what the client said only on request."""
+        told = {name: getattr(self, name) for name in _TOLD if body or name != "body"}
+        return {
+            name: round(value, 6) if isinstance(value, float) else value
+            for name, value in (told | {"cost": self.cost}).items()
+        }
+
+
+_TOLD: Final = tuple(
+    each.name
+    for each in fields(Entry)
+    if each.name not in {"bill", "told"} and not each.name.startswith("_")
+)
+
 
 class Journal:
-    """All requests in the order of their arrival."""
+    """All requests in the order of their arrival; with `keep` only so many of the last ones.
 
-    def __init__(self) -> None:
+    `ended` is called with each entry when its answer has ended.
+    """
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.ended: Callable[[Entry], None] | None = None
         self._entries: list[Entry] = []
+        self._keep = keep
+        self._count = 0
         self._next: anyio.Event | None = None
 
     def __iter__(self) -> Iterator[Entry]:
@@ -83,9 +113,18 @@ class Journal:
     def __getitem__(self, index: int) -> Entry:
         return self._entries[index]
 
+    @property
+    def count(self) -> int:
+        """How many requests there have been, those that are not kept included."""
+        return self._count
+
     def append(self, entry: Entry) -> None:
         """Add a request."""
+        entry.told = self.ended
         self._entries.append(entry)
+        self._count += 1
+        if self._keep is not None and len(self._entries) > self._keep:
+            del self._entries[0]
         if self._next is not None:
             self._next.set()
             self._next = None
@@ -97,7 +136,7 @@ class Journal:
 
     async def begun(self, count: int = 1) -> None:
         """Wait until so many requests have arrived."""
-        while len(self._entries) < count:
+        while self._count < count:
             # Made by who waits: an event needs a running loop, a journal does not.
             self._next = self._next or anyio.Event()
             await self._next.wait()

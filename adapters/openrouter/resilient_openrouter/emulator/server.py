@@ -10,36 +10,51 @@ writes down who ended the answer.
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from anyio.abc import SocketAttribute
 
+from resilient_openrouter.emulator._dialects import OPENAI_DIALECT, OPENROUTER
 from resilient_openrouter.emulator._lookups import Lookups
-from resilient_openrouter.emulator._names import Switches, is_known, parsed
+from resilient_openrouter.emulator._memory import pair
 from resilient_openrouter.emulator._player import Player
 from resilient_openrouter.emulator.http import BadRequest, Connection, Request
 from resilient_openrouter.emulator.journal import Entry, Journal, Labels
+from resilient_openrouter.emulator.service import LOOKUP, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from anyio.abc import SocketStream
+    import httpx
+    from anyio.abc import ObjectStream, SocketStream, TaskGroup
+
+    from resilient_openrouter.emulator._memory import Wire
+    from resilient_openrouter.emulator._plays import Step, Steps
 
 __all__ = ("Emulator",)
 
-LOOKUP: Final = "lookup"
 LAST_PORT: Final = 65535
-NO_PATH: Final = "e404_address"
-_PREFIX: Final = "/api/v1"
-_OWN: Final = "emu/"
+NOWHERE: Final = 1  # nobody listens there: without a port, a client that is not ours finds nobody
+_ABORT: Final = struct.pack("ii", 1, 0)
 
 
 class Emulator:
     """An emulated OpenRouter, in an `async with` block or as `python -m`.
+
+    It listens on a free `port` of loopback (0), on the given one, or with
+    `port=None` on none at all: then `client()` is the way in, also on a clock
+    that jumps. `default` is what models answer that have no script: a
+    scenario, or scenarios with their probabilities, whose dice `seed` throws.
+    `keep` is how many requests the journal remembers (`None`: all of them).
+
+    At `openai.url` it also serves an API that speaks as OpenAI does.
 
     >>> async def main():
     ...     async with Emulator() as emulator:
@@ -48,44 +63,61 @@ class Emulator:
     ...             ...
     """
 
-    def __init__(self, *, port: int = 0, default: str = "ok") -> None:
-        """Listen on a free port of loopback, or on the given one; `default` names a scenario."""
-        if not 0 <= port <= LAST_PORT:
+    def __init__(
+        self,
+        *,
+        port: int | None = 0,
+        default: Step = "ok",
+        seed: int = 0,
+        keep: int | None = None,
+    ) -> None:
+        if port is not None and not 0 <= port <= LAST_PORT:
             raise ValueError(f"port must be from 0 to {LAST_PORT}, not {port}")
-        parsed(default)
-        self.journal = Journal()
+        self.journal = Journal(keep)
         self._port = port
-        self._default = default
-        self._scripts: dict[str, list[str]] = {}
-        self.lookups = Lookups(self.journal, _PREFIX)
+        self.lookups = Lookups(self.journal, OPENROUTER.prefix)
         self._player = Player(self._now)
-        self._switches = Switches()
         self._labels = Labels()
+        self.openrouter = Service(
+            OPENROUTER,
+            self._labels,
+            self._root,
+            default=default,
+            seed=seed,
+            lookups=self.lookups,
+        )
+        self.openai = Service(OPENAI_DIALECT, self._labels, self._root, seed=seed)
         self._stack = AsyncExitStack()
         self._address: tuple[str, int] | None = None
+        self._group: TaskGroup | None = None
         self._began = 0.0
         self._connections = 0
 
     @property
     def url(self) -> str:
         """The base URL of the API: `http://127.0.0.1:<port>/api/v1`."""
+        return self.openrouter.url
+
+    def _root(self) -> str:
         if self._address is None:
             raise RuntimeError("the emulator is not running: use it in an `async with` block")
         host, port = self._address
-        return f"http://{host}:{port}{_PREFIX}"
+        return f"http://{host}:{port}"
 
-    def script(self, model: str, scenarios: Sequence[str]) -> None:
-        """Say how a model answers: one scenario for each request, the last one repeats.
+    def script(self, model: str, scenarios: Steps) -> None:
+        """Say how a model of OpenRouter answers: as `Service.script`."""
+        self.openrouter.script(model, scenarios)
 
-        A scenario may have parameters: `"e429_upstream_hint?seconds=3"`. The
-        path of another endpoint may stand for the model: `"/generation"`.
+    def client(self) -> httpx.AsyncClient:
+        """Return an HTTP client whose connections end here, without any socket.
+
+        Whoever asks for it closes it. It runs on virtual time as well.
         """
-        is_list = isinstance(scenarios, list | tuple)
-        if not is_list or not scenarios or not all(isinstance(each, str) for each in scenarios):
-            raise ValueError(f"scenarios of {model}: a list with at least one name is needed")
-        for name in scenarios:
-            parsed(name)
-        self._scripts[model] = list(scenarios)
+        import httpx  # noqa: PLC0415 - a server needs no client
+
+        from resilient_openrouter.emulator._transport import InProcess  # noqa: PLC0415 - as httpx
+
+        return httpx.AsyncClient(transport=InProcess(self._connect), timeout=None)  # noqa: S113 - as the adapter's own
 
     def refuse_key(self, key: str) -> None:
         """Answer every request with this key with 401."""
@@ -93,6 +125,10 @@ class Emulator:
 
     async def __aenter__(self) -> Self:
         self._began = anyio.current_time()  # noqa: TID251 - one run has one origin
+        if self._port is None:
+            self._group = await self._serving()
+            self._address = ("127.0.0.1", NOWHERE)
+            return self
         try:
             listener = await anyio.create_tcp_listener(
                 local_host="127.0.0.1", local_port=self._port, backlog=512
@@ -101,9 +137,8 @@ class Emulator:
             told = error.strerror or str(error)
             raise OSError(error.errno, f"port {self._port} of 127.0.0.1: {told}") from error
         await self._stack.enter_async_context(listener)
-        group = await self._stack.enter_async_context(anyio.create_task_group())
-        self._stack.callback(group.cancel_scope.cancel)
-        group.start_soon(listener.serve, self._serve, group)
+        self._group = await self._serving()
+        self._group.start_soon(listener.serve, self._accept, self._group)
         self._address = cast(
             "tuple[str, int]",
             listener.extra(SocketAttribute.local_address),  # noqa: S610 - no SQL
@@ -116,17 +151,36 @@ class Emulator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._address = None
+        self._address = self._group = None
         if isinstance(error, Exception):
             # The server's own task group would wrap what the block raised.
             await self._stack.aclose()
         else:
             await self._stack.__aexit__(kind, error, trace)
 
-    async def _serve(self, stream: SocketStream) -> None:
+    async def _serving(self) -> TaskGroup:
+        """Open the task group of all connections; it is cancelled at the end."""
+        group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._stack.callback(group.cancel_scope.cancel)
+        return group
+
+    def _connect(self) -> Wire:
+        """Return a client's end of a new connection without a socket."""
+        if self._group is None:
+            raise ConnectionRefusedError("the emulator is not running")
+        mine, theirs = pair()
+        self._group.start_soon(self._serve, mine, mine.reset)
+        return theirs
+
+    async def _accept(self, stream: SocketStream) -> None:
+        await self._serve(stream, partial(_reset, stream))
+
+    async def _serve(
+        self, stream: ObjectStream[bytes] | SocketStream, reset: Callable[[], Awaitable[None]]
+    ) -> None:
         """Answer the requests of one client."""
         self._connections += 1
-        connection = Connection(stream, self._connections)
+        connection = Connection(stream, self._connections, reset)
         async with stream:
             try:
                 while (request := await connection.request()) is not None:
@@ -139,12 +193,15 @@ class Emulator:
         """Answer one request; return whether the connection stays open."""
         body = _json_object(request.body)
         model = str(body.get("model", ""))
-        name = self._next(model, request, body)
-        if name != LOOKUP:
-            name = self._switches.turned(model, name, self._now())
+        service = self.openrouter
+        if request.path.startswith(f"{self.openai.dialect.prefix}/"):
+            service = self.openai
+        dialect = service.dialect
+        name = service.next(model, request, body, self._now())
         entry = Entry(
-            number=len(self.journal) + 1,
+            number=self.journal.count + 1,
             connection=connection.number,
+            service=dialect.name,
             path=request.path,
             model=model,
             scenario=name,
@@ -154,45 +211,11 @@ class Emulator:
         )
         self.journal.append(entry)
         if name == LOOKUP:
-            found = self.lookups.answer(request.path.removeprefix(_PREFIX))
-            return await self._player.give_json(connection, entry, *found) and request.keeps_alive
-        return await self._player.play(connection, entry, name) and request.keeps_alive
-
-    def _next(self, model: str, request: Request, body: Mapping[str, Any]) -> str:
-        """Return the name of the scenario that answers this request."""
-        path = request.path.removeprefix(_PREFIX)
-        is_lookup = request.method == "GET" and self.lookups.serves(path)
-        if not is_lookup and (request.method, request.path) != (
-            "POST",
-            f"{_PREFIX}/chat/completions",
-        ):
-            return NO_PATH
-        if is_lookup and not self.lookups.needs_key(path):
-            return self._scripted(path.partition("?")[0]) or LOOKUP
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            return "e401_nokey"
-        if self._labels.is_refused(key):
-            return "e401_badkey"
-        if is_lookup:
-            return self._scripted(path.partition("?")[0]) or LOOKUP
-        if not isinstance(body.get("messages"), list):
-            return "e400_invalid"
-        scripted = self._scripted(model)
-        if scripted is not None:
-            return scripted
-        if not model.startswith(_OWN):
-            return self._default
-        own = model.removeprefix(_OWN)
-        return own if is_known(own) else "e400_model"
-
-    def _scripted(self, model: str) -> str | None:
-        """Return the next scenario of a script, of a model or of the path of a lookup."""
-        script = self._scripts.get(model)
-        if script is None:
-            return None
-        name = script.pop(0) if len(script) > 1 else script[0]
-        return LOOKUP if name == "ok" and model.startswith("/") else name
+            found = self.lookups.answer(request.path.removeprefix(dialect.prefix))
+            kept = await self._player.give_json(connection, entry, dialect, found)
+        else:
+            kept = await self._player.play(connection, entry, dialect)
+        return kept and request.keeps_alive
 
     def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         shown = dict(headers)
@@ -211,3 +234,10 @@ def _json_object(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
+
+
+async def _reset(stream: SocketStream) -> None:
+    """Close with RST: the client's next read or write fails at once."""
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    await anyio.aclose_forcefully(stream)

@@ -8,6 +8,7 @@ reads exactly these four and knows nothing of HTTP.
 
 OpenRouterError(Exception)
 ├── InvalidRequest               the request itself is wrong; nobody can serve it
+├── NotFound                     a lookup of something that is not there, or not yet
 ├── ModelNotFound                no model has this name
 ├── ModelUnavailable             the model exists, but not for this request, account or region
 ├── ContextTooLong               the messages do not fit into the model's context
@@ -79,6 +80,7 @@ from resilient_openrouter.errors._refusals import (
     InvalidRequest,
     ModelNotFound,
     ModelUnavailable,
+    NotFound,
     OutputLimit,
     PaymentRequired,
     QuotaExhausted,
@@ -108,6 +110,7 @@ __all__ = (
     "MissingKey",
     "ModelNotFound",
     "ModelUnavailable",
+    "NotFound",
     "OpenRouterError",
     "OutputLimit",
     "Overloaded",

@@ -14,6 +14,14 @@ class InvalidRequest(OpenRouterError):
     billed = "no"
 
 
+class NotFound(OpenRouterError):
+    """A lookup of something that the server does not know, or not yet."""
+
+    says = "the server knows nothing of that name"
+    health = "neutral"
+    billed = "no"
+
+
 class ModelNotFound(OpenRouterError):
     """No model has this name."""
 

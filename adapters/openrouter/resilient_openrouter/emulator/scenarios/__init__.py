@@ -17,6 +17,7 @@ from __future__ import annotations
 from resilient_openrouter.emulator.scenarios import (
     connections,
     errors_in_200,
+    failover,
     refusals,
     sizes,
     streams,
@@ -34,4 +35,5 @@ SCENARIOS: dict[str, Scenario] = (
     | streams.STREAMS
     | sizes.SIZES
     | connections.CONNECTIONS
+    | failover.FAILOVER
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = (
     "Ending",
@@ -41,12 +44,15 @@ class Words:
     """The words of an answer, an event each, with a gap behind every one.
 
     `count=None` is the whole text, in two halves where it is a single word; a
-    count goes round and round in it.
+    count goes round and round in it; `skip` leaves out the first ones. `event`
+    makes the event of a delta, in the shape of OpenRouter where it is not given.
     """
 
     text: str = "$text"
     count: Number | None = None
     gap: Number = "$gap"
+    skip: int = 0
+    event: Callable[[dict[str, Any]], Event] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class Scenario:
     A `body` that is text is sent as it is, anything else as JSON; with `parts`
     the answer is a stream instead. A completion is streamed to whoever asks
     for a stream, unless it `is_plain`. With `is_zipped` a body goes as gzip.
+    `no_prefill` names the scenario that answers in its place where the last
+    message is the assistant's.
     """
 
     status: int | None = 200
@@ -100,6 +108,7 @@ class Scenario:
     pause: Number = 0.0
     every: Number = "$every"
     ending: Ending = "whole"
+    no_prefill: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
