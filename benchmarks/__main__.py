@@ -7,7 +7,7 @@ import asyncio
 import logging
 import platform
 
-from benchmarks import contenders
+from benchmarks import adapter, contenders
 from benchmarks.measure import Call, Ratio, ratios
 
 
@@ -28,6 +28,18 @@ async def main(rounds: int, chunk: int) -> None:
     streaming = contenders.streaming()
     bare = next(iter(streaming.values()))
     await _table("a stream of 100 items", bare, streaming, rounds, max(1, chunk // 50))
+    await _adapter(rounds, chunk)
+
+
+async def _adapter(rounds: int, chunk: int) -> None:
+    few = max(1, chunk // 20)
+    with adapter.served() as url:
+        async with adapter.calls(url) as calls:
+            raw = next(iter(calls.values()))
+            await _table("a call over a socket, the client alone", raw, calls, rounds, few)
+    events = adapter.events()
+    lines = next(iter(events.values()))
+    await _table(f"a stream of {adapter.EVENTS} events", lines, events, rounds, few)
 
 
 async def _table(
@@ -40,7 +52,8 @@ async def _table(
 
 
 def _said(ratio: Ratio) -> str:
-    return f"{ratio.middle:7.1f}   {ratio.low:.1f} .. {ratio.high:.1f}"
+    digits = 1 if ratio.middle > 2 else 2  # noqa: PLR2004 - where a tenth says nothing
+    return f"{ratio.middle:7.{digits}f}   {ratio.low:.{digits}f} .. {ratio.high:.{digits}f}"
 
 
 if __name__ == "__main__":
