@@ -96,10 +96,14 @@ def _is_permanent(error: Exception | None) -> bool:
 
 
 def _limit_between(run: Run, before: TargetCall, after: TargetCall) -> bool:
-    return any(
-        isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
-        for noted in run.noted
-    ) or (run.anatomy is None and before.within is None)  # a hand-written limit says nothing
+    return (
+        any(
+            isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
+            for noted in run.noted
+        )
+        or not run.noted
+        or (run.anatomy is None and before.within is None)
+    )  # a hand-written limit says nothing, nor one that nobody heard
 
 
 def gives_up_for_a_reason(run: Run) -> Found:
