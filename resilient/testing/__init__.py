@@ -12,8 +12,8 @@ from resilient._publish import publish
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
-from resilient.testing._check_backend import check_backend
 from resilient.testing._check import Finding, InvariantBroken, invariant
+from resilient.testing._check_backend import check_backend
 from resilient.testing._invariants import INVARIANTS, RERUNS
 from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
@@ -24,8 +24,8 @@ from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
 from resilient.testing._spans import CapturedSpans, capture_spans
 from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
-from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._strategies import arrivals, cancellations, schedules, schedules_for
+from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._tester import Tester
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck

@@ -249,10 +249,12 @@ class TestAWorldOfItsOwn:
 
     def test_budgets_are_full(self):
         """A budget that one run has emptied is full in the next."""
-        guarded = retry(attempts=9, backoff=[0], budget=RetryBudget("kit", ratio=0, reserve=2))
+        guarded = retry(
+            attempts=9, backoff=[0], budget=RetryBudget("kit.simulated", ratio=0, reserve=2)
+        )
         for _ in range(2):
             run = simulate(guarded, "x*")
-            assert [move.granted for move in run.budgets] == [True, True, True, False]
+            assert [move.granted for move in run.details.budgets] == [True, True, True, False]
             assert len(run.calls) == 3
 
     def test_a_chain_remembers_nothing(self):

@@ -110,7 +110,8 @@ def of_class(name: str, cls: type) -> Iterator[str]:
         if kind == "attribute":
             yield f"{where}: {value}"
         elif kind == "property":
-            returned = annotation(value.fget.__annotations__.get("return", Any))
+            getter = value.func if isinstance(value, functools.cached_property) else value.fget
+            returned = annotation(getter.__annotations__.get("return", Any))
             yield f"property {where}: {returned}"
         else:
             yield from of_function(where, value, prefix=kind)
