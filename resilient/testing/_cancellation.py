@@ -20,6 +20,7 @@ import anyio
 from resilient._runtime.clock import now, runtime
 from resilient.testing._anatomy import anatomy_of
 from resilient.testing._check import findings_of
+from resilient.testing._details import Details
 from resilient.testing._invariants import LOCAL
 from resilient.testing._invariants.cancelling import nothing_called_afterwards
 from resilient.testing._leftovers import leftovers
@@ -163,9 +164,9 @@ async def _scenario(
         cancelled_at=call.interrupted_at,
         cancelled_order=call.interrupted_order,
         callers=(caller,),
-        noted=tuple(log.noted),
-        guarded=tuple(log.guarded),
-        anatomy=anatomy_of(guarded),
+        details=Details(
+            noted=tuple(log.noted), guarded=tuple(log.guarded), anatomy=anatomy_of(guarded)
+        ),
     )
     next_one = await _outcome_of(again(guarded)) if at else result
     return call.suspensions, run, next_one

@@ -16,6 +16,7 @@ from resilient._runtime.world import World
 from resilient.testing._backend import running
 from resilient.testing._book import Book, NotingBudgets
 from resilient.testing._caller import Caller
+from resilient.testing._details import Details
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Log
 from resilient.testing._run import CallerRun, Run
@@ -94,17 +95,19 @@ async def _main(
         cancelled_order=first.cancelled_order,
         schedule=schedule,
         callers=tuple(callers),
-        noted=tuple(log.noted),
-        guarded=tuple(log.guarded),
         admissions=tuple(book.admissions),
-        budgets=tuple(book.budgets),
-        circuits=tuple(book.circuits),
         spans=spans,
-        anatomy=ready.anatomy,
-        over=now(),
-        name=ready.name,
-        real=ready.real,
-        explanation=ready.explanation,
+        details=Details(
+            noted=tuple(log.noted),
+            guarded=tuple(log.guarded),
+            budgets=tuple(book.budgets),
+            circuits=tuple(book.circuits),
+            anatomy=ready.anatomy,
+            name=ready.name,
+            real=ready.real,
+            explanation=ready.explanation,
+            over=now(),
+        ),
     )
 
 

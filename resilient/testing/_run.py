@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from resilient._core.events import BreakerChanged, CallStarted, Event, FellBack, RetryScheduled
 from resilient.testing import _svg
 from resilient.testing._check import check
-from resilient.testing._invariants.reruns import Recovery, recovery_of
-from resilient.testing._record import GuardedCall, Noted, Raised, Result, Returned
+from resilient.testing._details import Details
+from resilient.testing._record import Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._story import Story, stories_of
-from resilient.testing._virtual_run import Stuck
 from resilient.testing._waterfall import Picture, picture_of
 
 if TYPE_CHECKING:
@@ -21,9 +18,7 @@ if TYPE_CHECKING:
 
     from resilient._core.bound import Bound
     from resilient._core.outcome import Outcome
-    from resilient.testing._anatomy import Guarded
-    from resilient.testing._book import Admission, BudgetMove, NotingCircuit
-    from resilient.testing._engine import Listening
+    from resilient.testing._book import Admission
     from resilient.testing._record import TargetCall
     from resilient.testing._spans import CapturedSpans
     from resilient.testing._virtual import Backend
@@ -54,13 +49,15 @@ class CallerRun:
         return self.ended - self.started
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Run:
     """One schedule played out, and all that came of it.
 
     `calls` are those that reached a scripted function, `events` everything
     that the listeners saw, in order. `result` is that of the first caller,
     `callers` has all of them. `leftovers` names what should be gone.
+    `admissions` are the permits of circuit breakers, `spans` those of
+    OpenTelemetry (`None` without its SDK). `details` are for the invariants.
     """
 
     backend: Backend
@@ -74,18 +71,9 @@ class Run:
     cancelled_order: int | None = None
     schedule: FailureSchedule = field(default=FailureSchedule())
     callers: tuple[CallerRun, ...] = ()
-    noted: tuple[Noted, ...] = ()
-    guarded: tuple[GuardedCall, ...] = ()
     admissions: tuple[Admission, ...] = ()
-    budgets: tuple[BudgetMove, ...] = ()
-    name: str = ""
-    real: bool = True
-    explanation: str | None = None
-    circuits: tuple[NotingCircuit, ...] = ()
     spans: CapturedSpans | None = None
-    anatomy: Guarded | None = None
-    over: float = 0.0
-    again: Callable[..., Run] | None = None
+    details: Details = field(default=Details())
 
     @property
     def origin(self) -> int | None:
@@ -100,9 +88,10 @@ class Run:
     @property
     def tries(self) -> int:
         """Turns of the retry loops, refused ones included; without a retry each target has one."""
-        roots = [one for one in self.noted if one.call.parent is None]
+        noted = self.details.noted
+        roots = [one for one in noted if one.call.parent is None]
         started = sum(isinstance(one.event, CallStarted) for one in roots)
-        if not self.noted:
+        if not noted:
             started = any(isinstance(event, CallStarted) for event in self.events)
         turns = sum(isinstance(event, RetryScheduled | FellBack) for event in self.events)
         return started + turns
@@ -135,16 +124,8 @@ class Run:
     @property
     def bound(self) -> Bound | None:
         """The worst case that `explain` promises; `None` where nothing is known of policies."""
-        return None if self.anatomy is None else self.anatomy.bound
-
-    def node_of(self, story: Story) -> Guarded | None:
-        """Return the pipeline of a guarded call, where it is one of those that were simulated."""
-        return self._nodes.get(id(story.call.plan))
-
-    @cached_property
-    def _nodes(self) -> dict[int, Guarded]:
-        found = [] if self.anatomy is None else self.anatomy.everything
-        return {id(one.plan): one for one in found}
+        anatomy = self.details.anatomy
+        return None if anatomy is None else anatomy.bound
 
     def check(
         self,
@@ -167,28 +148,6 @@ class Run:
         check(self, extra, only, skip)
         return self
 
-    def rerun(self, listening: Listening, backend: Backend | None = None) -> Run | str | None:
-        """Run the same schedule again; what kept it from ending is a text."""
-        if self.again is None:
-            return None
-        where = self.backend if backend is None else backend
-        key = listening, where
-        if key not in self._reruns:
-            try:
-                self._reruns[key] = self.again(listening=listening, backend=where)
-            except Stuck as stuck:
-                self._reruns[key] = str(stuck).splitlines()[0]
-        return self._reruns[key]
-
-    @cached_property
-    def _reruns(self) -> dict[tuple[Listening, Backend], Run | str]:
-        return {}
-
-    @cached_property
-    def recovery(self) -> Recovery | None:
-        """What came of going on with answers only."""
-        return recovery_of(self)
-
     @property
     def breakers(self) -> dict[str, tuple[BreakerChanged, ...]]:
         """The transitions of each circuit breaker, by name, in order."""
@@ -197,11 +156,6 @@ class Run:
             if isinstance(event, BreakerChanged):
                 found[event.name] = (*found.get(event.name, ()), event)
         return found
-
-    @cached_property
-    def stories(self) -> dict[int, Story]:
-        """What was noted of each guarded call, by its number."""
-        return stories_of(self.noted)
 
     def waterfall(self, width: int = 40) -> str:
         """Draw the run in characters: a row for each call and attempt, on one axis of time.
@@ -218,7 +172,7 @@ class Run:
         return _svg.drawn(self._picture(), f"{self.schedule!r} on {self.backend}")
 
     def _picture(self) -> Picture:
-        return picture_of(self.noted, self.calls, self.callers, self.name)
+        return picture_of(self.details.noted, self.calls, self.callers, self.details.name)
 
     @property
     def event_names(self) -> list[str]:

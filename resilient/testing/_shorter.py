@@ -26,7 +26,7 @@ MOST: Final = 100
 
 def shortest(run: Run, breaks: Callable[[Run], bool]) -> FailureSchedule | None:
     """Return the simplest schedule found whose run `breaks` what this one breaks."""
-    if run.again is None:
+    if run.details.again is None:
         return None
     best, spent = run.schedule, 0
     candidates = _simpler(best)
@@ -36,7 +36,7 @@ def shortest(run: Run, breaks: Callable[[Run], bool]) -> FailureSchedule | None:
             break
         spent += 1
         try:
-            if breaks(run.again(one)):
+            if breaks(run.details.again(one)):
                 best, candidates = one, _simpler(one)
         except Stuck:
             continue

@@ -88,7 +88,11 @@ def _played(
         return _played(what, given, schedule, there)
 
     make = partial(made_ready, what, schedule, args=args, kwargs=kwargs, real=real)
-    return replace(run_once(make, schedule, scene), again=again)
+    run = run_once(make, schedule, scene)
+    try:
+        return replace(run, details=replace(run.details, again=again))
+    finally:
+        del run  # whoever keeps this frame would keep the run
 
 
 def _with(

@@ -254,7 +254,7 @@ class TestAWorldOfItsOwn:
         )
         for _ in range(2):
             run = simulate(guarded, "x*")
-            assert [move.granted for move in run.budgets] == [True, True, True, False]
+            assert [move.granted for move in run.details.budgets] == [True, True, True, False]
             assert len(run.calls) == 3
 
     def test_a_chain_remembers_nothing(self):

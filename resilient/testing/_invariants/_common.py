@@ -59,18 +59,18 @@ def calls_of(run: Run, caller: CallerRun) -> list[TargetCall]:
 
 def stories_of(run: Run, caller: CallerRun) -> list[Story]:
     """Return the guarded calls of one caller."""
-    return [story for story in run.stories.values() if story.call.caller == caller.number]
+    return [story for story in run.details.stories.values() if story.call.caller == caller.number]
 
 
 def called(run: Run) -> list[Story]:
     """Return the guarded calls; a breaker that was worked by hand is none."""
-    return [story for story in run.stories.values() if story.is_call]
+    return [story for story in run.details.stories.values() if story.is_call]
 
 
 def known(run: Run) -> Iterator[tuple[Story, Guarded]]:
     """Go through the guarded calls whose policies are known."""
     for story in called(run):
-        node = run.node_of(story)
+        node = run.details.node_of(story)
         if node is not None:
             yield story, node
 

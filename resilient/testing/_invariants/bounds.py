@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def attempts_bounded(run: Run) -> Found:
     """No caller causes more calls than the policies allow."""
     bound = run.bound
-    if bound is not None and not run.real:
+    if bound is not None and not run.details.real:
         for caller in run.callers:
             calls = calls_of(run, caller)
             if len(calls) > bound.calls:
@@ -57,9 +57,9 @@ def time_bounded(run: Run) -> Found:
 
 def budget_respected(run: Run) -> Found:
     """Retries stay within their budget: a token is taken for each, and before its wait."""
-    names = {move.name for move in run.budgets}
+    names = {move.name for move in run.details.budgets}
     for name in sorted(names):
-        yield from _window(name, [move for move in run.budgets if move.name == name])
+        yield from _window(name, [move for move in run.details.budgets if move.name == name])
     for story, node in known(run):
         retries = node.around("retry")
         if names and len(retries) == 1 and getattr(retries[0].policy, "budget", None) is not None:
@@ -84,7 +84,7 @@ def _window(name: str, moves: list[BudgetMove]) -> Found:
 
 
 def _tokens(run: Run, story: Story) -> Found:
-    mine = [move for move in run.budgets if move.call == story.call.number]
+    mine = [move for move in run.details.budgets if move.call == story.call.number]
     taken = [move for move in mine if move.what == "withdraw" and move.granted]
     for place, (noted, event) in enumerate(story.scheduled):
         move = taken[place] if place < len(taken) else None

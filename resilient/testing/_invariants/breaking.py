@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def no_call_while_open(run: Run) -> Found:
     """An open circuit lets nobody in before its time, and a half-open one no more than probes."""
-    for circuit in run.circuits:
+    for circuit in run.details.circuits:
         mine = [one for one in run.admissions if one.circuit is circuit]
         for admission in mine:
             if admission.state in {"open", "isolated"}:
@@ -67,7 +67,7 @@ def _due_too_early(circuit: NotingCircuit) -> Found:
 
 
 def _without_admission(run: Run) -> Found:
-    if run.real or run.anatomy is None:
+    if run.details.real or run.details.anatomy is None:
         return
     for call in run.calls:
         for number, part, name in _guards_of(run, call):
@@ -87,9 +87,9 @@ def _covers(admission: Admission, call: TargetCall) -> bool:
 
 def _guards_of(run: Run, call: TargetCall) -> Iterator[tuple[int, CircuitBreakerPart, str]]:
     """Go through the breakers around a call, each with the number of the guarded call it is in."""
-    if run.anatomy is None:
+    if run.details.anatomy is None:
         return
-    path = run.anatomy.leads_to(call.index)
+    path = run.details.anatomy.leads_to(call.index)
     numbers = _numbers(run, call, path)
     for (node, spot), number in zip(path, numbers, strict=False):
         for part in node.around("circuit_breaker", spot.place):
@@ -103,13 +103,13 @@ def _numbers(run: Run, call: TargetCall, path: list[tuple[Guarded, Spot]]) -> li
     number = call.within
     while number is not None:
         numbers.append(number)
-        number = run.guarded[number - 1].parent
+        number = run.details.guarded[number - 1].parent
     return numbers[::-1][-len(path) :]
 
 
 def transitions_lawful(run: Run) -> Found:
     """A circuit only goes from one state to another as its table of transitions says."""
-    for circuit in run.circuits:
+    for circuit in run.details.circuits:
         state = "closed"
         for move in circuit.moves:
             change = move.change
@@ -195,7 +195,7 @@ def retry_after_true(run: Run) -> Found:
             error = event.error
             if not isinstance(error, CircuitOpen):
                 continue
-            circuits = [one for one in run.circuits if one.name == event.name]
+            circuits = [one for one in run.details.circuits if one.name == event.name]
             if len(circuits) == 1:
                 yield from _when(circuits[0], noted.order, event)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resilient._core.events import AttemptEnded
+    from resilient.testing._anatomy import Guarded
+    from resilient.testing._engine import Listening
     from resilient.testing._record import Result
     from resilient.testing._run import Run
     from resilient.testing._steps import Step
@@ -36,32 +38,32 @@ if TYPE_CHECKING:
 
 def deterministic(run: Run) -> Found:
     """The same schedule gives the same events at the same instants, whenever it is run."""
-    again = run.rerun("failing")
+    again = rerun(run, "failing")
     if isinstance(again, str):
         yield Broken("the same run again", again)
         return
     if again is None or story_of(again) == story_of(run):
         return
-    with_log = run.rerun("log")
+    with_log = rerun(run, "log")
     if isinstance(with_log, str) or with_log is None or story_of(with_log) != story_of(run):
         yield _difference("the same events in every run", story_of(run), story_of(again))
 
 
 def telemetry_neutral(run: Run) -> Found:
     """Who listens changes nothing: neither a listener that always fails nor nobody at all."""
-    again = run.rerun("failing")
+    again = rerun(run, "failing")
     if again is not None and not isinstance(again, str) and outcome_of(again) != outcome_of(run):
-        log = run.rerun("log")
+        log = rerun(run, "log")
         if log is not None and not isinstance(log, str) and outcome_of(log) == outcome_of(run):
             yield _difference(
                 "the same with a listener that fails", outcome_of(run), outcome_of(again)
             )
     # Where several may be first, one backend is as good as the other, but not the same.
     other = run.backend if _has_ties(run) else _elsewhere(run)
-    silent = run.rerun("nobody", other)
+    silent = rerun(run, "nobody", other)
     if silent is None or isinstance(silent, str) or outcome_of(silent) == outcome_of(run):
         return
-    loud = run.rerun("log", other)
+    loud = rerun(run, "log", other)
     if loud is not None and not isinstance(loud, str) and outcome_of(loud) == outcome_of(run):
         yield _difference("the same when nobody listens", outcome_of(run), outcome_of(silent))
 
@@ -71,27 +73,43 @@ def backend_agnostic(run: Run) -> Found:
     other = _elsewhere(run)
     if other == run.backend or _has_ties(run):
         return
-    again = run.rerun("nobody", other)
+    again = rerun(run, "nobody", other)
     if isinstance(again, str):
         yield Broken(f"the same on {other}", again)
     elif again is not None and outcome_of(again) != outcome_of(run):
-        loud = run.rerun("log", other)
+        loud = rerun(run, "log", other)
         if isinstance(loud, str) or loud is None or outcome_of(loud) != outcome_of(run):
             yield _difference(f"the same on {other}", outcome_of(run), outcome_of(again))
 
 
 def recovers(run: Run) -> Found:
     """When every call is answered again, so are the callers, and every circuit closes."""
-    found = run.recovery
+    found = _recovery(run)
     if found is not None:
         yield from found.broken
 
 
 def no_cycles(run: Run) -> Found:
     """No error is kept when its call is over: nothing refers to it in a circle."""
-    found = run.recovery
+    found = _recovery(run)
     for name in () if found is None else found.kept:
         yield Broken("every error freed with its call", f"{name} is kept by a reference cycle")
+
+
+def rerun(run: Run, listening: Listening, backend: Backend | None = None) -> Run | str | None:
+    """Run the same schedule again; what kept it from ending is a text."""
+    again, kept = run.details.again, run.details.kept
+    if again is None:
+        return None
+    where = run.backend if backend is None else backend
+    key = listening, where
+    if key not in kept:
+        try:
+            kept[key] = again(listening=listening, backend=where)
+        except Stuck as stuck:
+            kept[key] = str(stuck).splitlines()[0]
+    found: Run | str = kept[key]
+    return found
 
 
 def _elsewhere(run: Run) -> Backend:
@@ -121,7 +139,7 @@ def story_of(run: Run) -> list[Any]:
     """Return every event of a run as plain values, errors by their class."""
     return [
         (type(noted.event).__name__, noted.call.number, noted.call.caller, *_plain(noted.event))
-        for noted in run.noted
+        for noted in run.details.noted
     ] + outcome_of(run)
 
 
@@ -163,7 +181,7 @@ def _has_ties(run: Run) -> bool:
     for call in run.calls:
         if call.ended is not None and call.ended > call.started:
             wake(call.ended, call.caller)
-    for story in run.stories.values():
+    for story in run.details.stories.values():
         for _, event in story.scheduled:
             wake(event.at + event.wait, story.call.caller)
         for _, fired in story.fired:
@@ -173,6 +191,15 @@ def _has_ties(run: Run) -> bool:
     if run.schedule.cancel_at is not None:
         wake(run.schedule.cancel_at, "cancel")
     return any(len(found) > 1 for at, found in wakes.items() if at)
+
+
+def _recovery(run: Run) -> Recovery | None:
+    """Return what came of going on, which two invariants ask for."""
+    kept = run.details.kept
+    if "recovery" not in kept:
+        kept["recovery"] = recovery_of(run)
+    found: Recovery | None = kept["recovery"]
+    return found
 
 
 class Recovery:
@@ -185,13 +212,13 @@ class Recovery:
 
 def recovery_of(run: Run) -> Recovery | None:
     """Run the schedule again, then call on with a target that always answers."""
-    if run.again is None:
+    if run.details.again is None:
         return None
     later, more = _later(run), _more(run)
     schedule = _well_again(run, [later + number for number in range(more)])
     with _Collector() as collector:
         try:
-            found = run.again(schedule, listening="log", horizon=later + 1e6)
+            found = run.details.again(schedule, listening="log", horizon=later + 1e6)
         except Stuck as stuck:
             return Recovery([Broken("calls that are answered", str(stuck).splitlines()[0])], [])
         except Exception as error:  # noqa: BLE001 - what happens in a run is its result
@@ -204,22 +231,19 @@ def recovery_of(run: Run) -> Recovery | None:
 
 def _later(run: Run) -> float:
     """Return an instant from which on a call must be answered, if everything is well."""
-    opens = [one.breaker.open_until for one in run.circuits if one.breaker.state == "open"]
+    opens = [one.breaker.open_until for one in run.details.circuits if one.breaker.state == "open"]
     rests = [hint(call.step.hint) or 0.0 for call in run.calls if isinstance(call.step, Fail)]
     faults = [fault_of(call.error) for call in run.calls if call.error is not None]
     rests += [fault.retry_after or 0.0 for fault in faults if fault is not None]
-    trips = (
-        []
-        if run.anatomy is None
-        else [chain.policy.trip_for for one in run.anatomy.everything for chain in one.choices]
-    )
+    nodes = _everything(run)
+    trips = [chain.policy.trip_for for one in nodes for chain in one.choices]
     rests += [trip for trip in trips if any(f is not None and f.health == "trip" for f in faults)]
-    return max([run.over, *opens]) + max(rests, default=0.0)
+    return max([run.details.over, *opens]) + max(rests, default=0.0)
 
 
 def _more(run: Run) -> int:
     """Return how many calls it takes to close every circuit."""
-    return 1 + max((one.policy.successes for one in run.circuits), default=0)
+    return 1 + max((one.policy.successes for one in run.details.circuits), default=0)
 
 
 def _well_again(run: Run, arrivals: list[float]) -> FailureSchedule:
@@ -261,12 +285,12 @@ def _answered(run: Run, before: Run) -> Found:
                 f"a call at {s(caller.started)}, when everything is well again, is answered", came
             )
             return
-        answered = run.real or any(call.value is result.value for call in mine)
+        answered = run.details.real or any(call.value is result.value for call in mine)
         if not answered and not any(one.around("middleware") for one in _everything(run)):
             yield Broken(f"a call at {s(caller.started)} is answered by a target", "it was not")
             return
     since = run.callers[len(before.callers)].order
-    for circuit in run.circuits:
+    for circuit in run.details.circuits:
         later = [one for one in run.admissions if one.circuit is circuit]
         asked = sum(one.order > since for one in later) >= circuit.policy.successes
         if asked and circuit.breaker.state in {"open", "half_open"} and not circuit.observes:
@@ -276,8 +300,9 @@ def _answered(run: Run, before: Run) -> Found:
             )
 
 
-def _everything(run: Run) -> list[Any]:
-    return [] if run.anatomy is None else list(run.anatomy.everything)
+def _everything(run: Run) -> list[Guarded]:
+    anatomy = run.details.anatomy
+    return [] if anatomy is None else anatomy.everything
 
 
 def _let_go(run: Run) -> dict[int, type]:

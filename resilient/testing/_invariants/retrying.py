@@ -84,7 +84,7 @@ def _judged_again(run: Run, before: TargetCall, after: TargetCall) -> Found:
         yield Broken(
             f"nothing is called after a {kind(error)}", f"the function was called again: {after}"
         )
-    elif run.anatomy is None and before.within is None and _is_permanent(error):
+    elif run.details.anatomy is None and before.within is None and _is_permanent(error):
         yield Broken(
             f"{kind(error)} is not tried again: it says that the call itself is wrong",
             f"the function was called again: {after}",
@@ -99,10 +99,10 @@ def _limit_between(run: Run, before: TargetCall, after: TargetCall) -> bool:
     return (
         any(
             isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
-            for noted in run.noted
+            for noted in run.details.noted
         )
-        or not run.noted
-        or (run.anatomy is None and before.within is None)
+        or not run.details.noted
+        or (run.details.anatomy is None and before.within is None)
     )  # a hand-written limit says nothing, nor one that nobody heard
 
 
@@ -239,14 +239,14 @@ def _ranges(story: Story, node: Guarded) -> Found:
 
 def _nothing_idle(run: Run) -> Found:
     """Every second of a call is one in which something is called, or a wait that was announced."""
-    if run.real and run.anatomy is not None:
+    if run.details.real and run.details.anatomy is not None:
         return
     for caller in run.callers:
         if caller.cancelled_order is not None:
             continue
-        if run.anatomy is None:
+        if run.details.anatomy is None:
             yield from _idle_end(run, caller)
-        elif is_plain(run.anatomy) and not _awaits_more(run.anatomy):
+        elif is_plain(run.details.anatomy) and not _awaits_more(run.details.anatomy):
             yield from _gaps(run, caller)
 
 
@@ -262,7 +262,7 @@ def _idle_end(run: Run, caller: CallerRun) -> Found:
 
 def _gaps(run: Run, caller: CallerRun) -> Found:
     busy = [(call.started, call.ended or call.started) for call in calls_of(run, caller)]
-    for story in run.stories.values():
+    for story in run.details.stories.values():
         if story.call.caller == caller.number:
             busy += [(event.at, event.at + event.wait) for _, event in story.scheduled]
     covered = caller.started

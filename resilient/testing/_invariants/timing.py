@@ -69,7 +69,7 @@ def _is_limit(run: Run, story: Story, node: Guarded, event: TimeoutFired) -> Fou
         return
     caller = run.callers[story.call.caller] if run.callers else None
     # A target of the user's own may take its time to clean up.
-    late = run.real or (caller is not None and stubborn_seconds(calls_of(run, caller)) > 0)
+    late = run.details.real or (caller is not None and stubborn_seconds(calls_of(run, caller)) > 0)
     began = event.at - event.after
     if not late and not story.call.plan.stream and not _something_at(story, began):
         yield Broken(
@@ -94,7 +94,7 @@ def _something_at(story: Story, at: float) -> bool:
 
 def _own_error(run: Run, story: Story, attempt: Attempt) -> Found:
     """Compare the error of an attempt with that of the call that it made."""
-    if run.real or attempt.end is None or story.call.plan.stream:
+    if run.details.real or attempt.end is None or story.call.plan.stream:
         return
     made = [call for call in run.calls if _is_of(call, story, attempt)]
     error = made[-1].error if made else None
@@ -112,7 +112,7 @@ def _own_error(run: Run, story: Story, attempt: Attempt) -> Found:
 
 
 def _has_middleware(run: Run, story: Story) -> bool:
-    node = run.node_of(story)
+    node = run.details.node_of(story)
     return node is None or bool(node.around("middleware"))
 
 

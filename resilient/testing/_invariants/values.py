@@ -42,7 +42,7 @@ def nothing_swallowed(run: Run) -> Found:
     for caller in run.callers:
         calls, result = calls_of(run, caller), caller.result
         last = calls[-1] if calls else None
-        if run.anatomy is None:
+        if run.details.anatomy is None:
             yield from _of_plain(run, calls, result)
         elif last is None or _opaque(run):
             continue
@@ -98,7 +98,7 @@ def _lost(run: Run, caller: CallerRun, calls: list[TargetCall], error: BaseExcep
         retried = any(one.scheduled for one in roots)
         if failed and retried and not _chains(run):
             yield Broken(f"the last real error, {kind(last)}", f"{kind(error)} has taken its place")
-    elif isinstance(error, AllTargetsFailed) and run.anatomy is not None:
+    elif isinstance(error, AllTargetsFailed) and run.details.anatomy is not None:
         chains = [len(chain.branches) for chain in _chains(run)]
         if len(error.exceptions) not in chains:
             yield Broken(
@@ -121,7 +121,7 @@ def nothing_invented(run: Run) -> Found:
                 yield Broken("no cancellation: nobody asked for one", "the call was cancelled")
         elif isinstance(result, Raised):
             yield from _unknown_error(run, caller, calls, result.error)
-        elif run.anatomy is not None and not _opaque(run):
+        elif run.details.anatomy is not None and not _opaque(run):
             yield from _unknown_value(run, caller, calls, result.value)
             yield from _handed_twice(result.value, calls, caller.number, handed)
 
@@ -227,11 +227,11 @@ def _is_kept(run: Run) -> bool:
 
 def _opaque(run: Run) -> bool:
     """Tell whether something stands between calls and result that may change them."""
-    return run.real or any(one.around("middleware") for one in _nodes(run))
+    return run.details.real or any(one.around("middleware") for one in _nodes(run))
 
 
 def _nodes(run: Run) -> list[Guarded]:
-    return [] if run.anatomy is None else run.anatomy.everything
+    return [] if run.details.anatomy is None else run.details.anatomy.everything
 
 
 def _chains(run: Run) -> list[Choice]:

@@ -32,16 +32,17 @@ def every_attempt_spanned(run: Run) -> Found:
         yield Broken("every span ended", f"still open: {', '.join(open_ones)}")
     if len(spans.ended) != len(started) - len(open_ones):
         yield Broken(f"{len(started)} spans ended once", f"{len(spans.ended)} ends")
-    count = sum(isinstance(one.event, AttemptStarted) for one in run.noted)
+    count = sum(isinstance(one.event, AttemptStarted) for one in run.details.noted)
     if len(spans.attempts()) != count:
         yield Broken(f"{count} attempts, a span for each", f"{len(spans.attempts())} spans")
     dispositions = [(span.attributes or {}).get(names.DISPOSITION) for span in started]
-    refused = sum(isinstance(one.event, CallRejected) and one.event.enforced for one in run.noted)
+    events = [noted.event for noted in run.details.noted]
+    refused = sum(isinstance(one, CallRejected) and one.enforced for one in events)
     if dispositions.count("rejected") != refused:
         yield Broken(f"{refused} refusals, a span for each", f"{dispositions.count('rejected')}")
     ids = {_id(span) for span in started}
     orphans = [one.name for one in started if one.parent and one.parent.span_id not in ids]
-    calls = sum(isinstance(one.event, CallStarted) for one in run.noted)
+    calls = sum(isinstance(one.event, CallStarted) for one in run.details.noted)
     if orphans or sum(span.parent is None for span in started) > calls:
         yield Broken("attempts below their calls", f"{', '.join(orphans) or 'some'} are not")
     yield from _statuses(run)
@@ -74,7 +75,7 @@ def nothing_recorded(run: Run) -> Found:
 
 
 def _told(run: Run) -> Iterator[tuple[str, str]]:
-    for noted in run.noted:
+    for noted in run.details.noted:
         event = noted.event
         said = [
             getattr(event, one.name)
@@ -93,7 +94,7 @@ def _told(run: Run) -> Iterator[tuple[str, str]]:
 
 def explained(run: Run) -> Found:
     """`explain` names every policy in order, and the worst case that holds."""
-    text, node = run.explanation, run.anatomy
+    text, node = run.details.explanation, run.details.anatomy
     if text is None or node is None:
         return
     heads = [line.split()[0] for line in text.splitlines()[1:] if line.strip()]
