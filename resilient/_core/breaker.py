@@ -31,7 +31,7 @@ The state diagram of the documentation is made from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, nextafter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from resilient._core.events import Origin
@@ -155,6 +155,14 @@ class Result:
     """A random number from 0 to 1, for the jitter of `open_for`."""
     wait: float | None = None
     """What `open_for` says, where that is a function of the user's (`BreakerPolicy.asks`)."""
+
+
+def seconds_until(instant: float, now: float) -> float:
+    """Return how long it is from `now` to `instant`, so that who waits that long is not early."""
+    seconds = instant - now
+    if now + seconds < instant:  # the difference was rounded down
+        seconds = nextafter(seconds, inf)
+    return max(0.0, seconds)
 
 
 class Breaker:
@@ -282,13 +290,13 @@ class Breaker:
     def retry_after(self, now: float) -> float | None:
         """Return after how many seconds the next call may pass; `None` if nobody knows."""
         if self.state == "open":
-            return max(0.0, self.open_until - now)
+            return seconds_until(self.open_until, now)
         if self.half_open is not None:
             half_open = self.half_open
             if half_open.taken < self.policy.probes:
                 return 0.0
             # The oldest probe gives its place back then, whatever becomes of it.
-            return max(0.0, min(half_open.places.values(), default=now) - now)
+            return seconds_until(min(half_open.places.values(), default=now), now)
         return None if self.state == "isolated" else 0.0
 
     def figures(self, now: float) -> Figures:

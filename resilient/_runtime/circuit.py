@@ -23,7 +23,7 @@ from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from resilient._core.breaker import Breaker, Cause, Permit, Result
+from resilient._core.breaker import Breaker, Cause, Permit, Result, seconds_until
 from resilient._core.breaker_policy import lesson
 from resilient._core.events import BreakerChanged, CallRejected
 from resilient._core.names import error_type
@@ -127,7 +127,8 @@ class Circuit:
         until = breaker.open_until
         if now < until < inf and breaker.state == "open":
             cause, origin, state = breaker.cause, breaker.origin, _OPEN
-            error = CircuitOpen(self.name, retry_after=until - now, opened_by=cause)
+            after = seconds_until(until, now)
+            error = CircuitOpen(self.name, retry_after=after, opened_by=cause)
         else:
             with self.lock:
                 self._catch_up()

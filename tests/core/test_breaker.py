@@ -6,11 +6,13 @@ time. Instants are eighths of a second, so nothing in the machine is rounded.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from math import floor, inf
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -40,6 +42,7 @@ from resilient._core.breaker import (
     Permit,
     Refusal,
     Result,
+    seconds_until,
 )
 from resilient._core.breaker_states import Reason, State
 from resilient._core.evidence import Figures
@@ -306,6 +309,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.changed(before, change)
         assert isinstance(found, Permit) == admitted
         if isinstance(found, Refusal):
+            self.is_true(found.retry_after)
             assert found.retry_after == self.model.retry_after(self.now)
             assert found.isolated == (self.breaker.state == "isolated")
             return None
@@ -315,6 +319,12 @@ class BreakerMachine(RuleBasedStateMachine):
             made.until = self.now + self.model.lease
             self.model.running.append(made)
         return made
+
+    def is_true(self, retry_after: float | None) -> None:
+        """A call made that many seconds later is admitted: nobody takes the place meanwhile."""
+        if retry_after is not None:
+            found, _ = copy.deepcopy(self.breaker).admit(self.now + retry_after)
+            assert isinstance(found, Permit)
 
     @rule(target=used, one=consumes(permits), **RESULT)
     def settle(self, one: Admission, verdict, seconds, hint, trips) -> Any:
@@ -447,6 +457,20 @@ def opened(**options) -> tuple[Breaker, float]:
     permit, _ = breaker.admit(0)
     assert breaker.settle(permit, Result(verdict="failure", now=0)).to_state == "open"
     return breaker, 8.0
+
+
+@given(
+    st.floats(0, 1e9, allow_subnormal=False),
+    st.floats(0.001, 1e5, allow_subnormal=False),
+    st.floats(0, 1),
+)
+def test_who_waits_as_long_as_a_refusal_says_is_not_refused_again(began, lasts, share) -> None:
+    """However the instants are rounded, `retry_after` is never too short, nor long by much."""
+    due = began + lasts
+    now = began + share * (due - began)
+    wait = seconds_until(due, now)
+    assert now + wait >= due
+    assert 0 <= wait <= max(0.0, due - now) * (1 + 1e-15)
 
 
 @pytest.mark.parametrize("verdict", ["success", "failure", "neutral"])

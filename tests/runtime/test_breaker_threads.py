@@ -38,6 +38,7 @@ from resilient import (
     time_window,
 )
 from resilient._core.evidence import FAILED, SLOW, Evidence, Figures
+from resilient._runtime import circuit as circuits
 from resilient._runtime import world as worlds
 from resilient._runtime.clock import now
 from resilient._runtime.exact import count, has_gil
@@ -336,6 +337,40 @@ def test_a_torn_update_in_a_call_is_found(loops):
 
     _, wrong = strays(make, (*OURS, __file__))
     assert ("closed", [Figures(1)], 0) in wrong
+
+
+class Watched(Torn):
+    """Evidence that notes for each call whether the lock of its circuit is held."""
+
+    def __init__(self):
+        super().__init__()
+        self.circuit = None
+        self.held = []
+
+    def success(self, now):
+        super().success(now)
+        if self.circuit is not None:
+            self.held.append(self.circuit.lock.locked())
+
+
+class WatchedRule(TornRule):
+    """A rule with that evidence."""
+
+    def evidence(self):
+        return Watched()
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_where_threads_run_at_once_a_success_takes_the_lock(loops, monkeypatch, shares):
+    """A success is written without the lock only where the interpreter has one of its own."""
+    monkeypatch.setattr(circuits, "_SHARES", shares)
+    calls = Calls(loops, "SF", trip=WatchedRule())
+    evidence = calls.circuit.breaker.evidence
+    evidence.circuit = calls.circuit
+    calls.first()
+    calls.second()
+    assert calls.circuit.plain is shares
+    assert evidence.held == [not shares, True]
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["nobody listens", "somebody listens"])
