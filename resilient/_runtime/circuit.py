@@ -127,7 +127,9 @@ class Circuit:
         until = breaker.open_until
         if now < until < inf and breaker.state == "open":
             cause, origin, state = breaker.cause, breaker.origin, _OPEN
-            after = seconds_until(until, now)
+            after = until - now
+            if now + after < until:  # rarely: a refusal is cheap
+                after = seconds_until(until, now)
             error = CircuitOpen(self.name, retry_after=after, opened_by=cause)
         else:
             with self.lock:
