@@ -35,7 +35,9 @@ def check_imports() -> None:
         [sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == [], done.stdout
-    assert "site-packages" in (util.find_spec("resilient").origin or "")  # type: ignore[union-attr]
+    found = util.find_spec("resilient")
+    assert found is not None
+    assert "site-packages" in (found.origin or "")
 
 
 def check_commands() -> None:

@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SIDE_BY_SIDE = min(2, os.cpu_count() or 1)
 SOURCES = ("resilient/", "adapters/openrouter/resilient_openrouter/")
-AWAY = (
-    "--ignore=tests/docs/test_links.py",  # pages link to the sources, which are not there
-    "--ignore=tests/kit",  # long, and about the kit, not about where it runs
-)
-ENGINE = ("--ignore=tests/adapters", "--ignore=tests/docs")
+AWAY = ("--ignore", "tests/docs/test_links.py")  # pages link to the sources, which are not there
 LIMIT = 20 * 60  # seconds for one command: a hang is a failure, not a wait
 TOTALS = re.compile(r"^=* ?(?=.*\b\d+ (?:passed|failed|errors?)\b).* in [\d.]+s\b.*$", re.MULTILINE)
 
@@ -166,7 +162,7 @@ def wheel_bare(at: Place) -> None:
     at.expect("the extra is named", true="pip install 'resilient-policies[" in said)
 
 
-def wheel_suite(python: str, *without: str, **env: str) -> Callable[[Place], None]:
+def wheel_suite(python: str, **env: str) -> Callable[[Place], None]:
     """Make the job that runs the suite against the wheel, away from the tree."""
     # The README's command draws the many examples of CI; once is enough for that.
     few = {"HYPOTHESIS_PROFILE": "dev"}
@@ -174,7 +170,7 @@ def wheel_suite(python: str, *without: str, **env: str) -> Callable[[Place], Non
     def job(at: Place) -> None:
         inner = at.environment(python, f"{at.wheel.result()}[test]")
         tests = at.copy("tree", without=SOURCES)
-        at.run(inner, "-m", "pytest", "-q", *AWAY, *without, cwd=tests, env=few | env)
+        at.run(inner, "-m", "pytest", "-q", *AWAY, cwd=tests, env=few | env)
         at.run(inner, ROOT / ".ci" / "check_wheel.py", "--commands", cwd=tests)
 
     return job
@@ -233,12 +229,8 @@ def jobs() -> dict[str, Callable[[Place], None]]:
             sys.executable, WRAPT_DISABLE_EXTENSIONS="1"
         ),
     }
-    newer = pythons()
-    for name, python in newer.items():
-        if name == [*newer][-1]:
-            listed[f"suite against the wheel, {name}"] = wheel_suite(python)
-        else:  # between the oldest and the newest
-            listed[f"the engine's tests against the wheel, {name}"] = wheel_suite(python, *ENGINE)
+    for name, python in pythons().items():
+        listed[f"suite against the wheel, {name}"] = wheel_suite(python)
     if (ROOT / "tests" / "core" / "real_libraries" / "requirements.txt").exists():
         listed["failure table against the real libraries"] = real_libraries
     listed["wheel without extras"] = wheel_bare

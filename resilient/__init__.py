@@ -14,7 +14,8 @@ from resilient._core.outcome import Attempt, Outcome, Restarted
 from resilient._core.transient import transient, unsent
 from resilient._core.trips import any_of, consecutive, count_window, time_window
 from resilient._decorators import fallback, retry, timeout
-from resilient._manager import FallbackManager, manager_of
+from resilient._manager import FallbackManager
+from resilient._manager_of import manager_of
 from resilient._middleware import middleware
 from resilient._publish import publish
 from resilient._runtime.budgets import RetryBudget

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from resilient._core.backoff import Backoff
+    from resilient._core.breaker_snapshot import BreakerSnapshot
     from resilient._core.breaker_states import Mode
     from resilient._core.faults import Classify
     from resilient._core.options import Seconds
     from resilient._core.trips import Trip
-    from resilient._runtime.circuit import BreakerSnapshot
     from resilient._runtime.world import Family, Written
     from resilient.typing import AsyncFunction, OnError, OnResult
 

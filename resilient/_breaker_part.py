@@ -131,7 +131,7 @@ def _after(options: Options) -> str:
     first = waits.wait(1, 1.0, None)
     if waits.wait(2, 1.0, first) == first and waits.wait(1, 0.0, None) == first:
         return f"after {first:.6g} s"
-    return f"after {waits.describe()}"
+    return f"after {waits.describe().removeprefix('waits ')}"
 
 
 def _per(options: Options) -> str:

@@ -10,33 +10,35 @@ the same engine with the decorated function as the first target, and
 from __future__ import annotations
 
 import copy
-import types
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from resilient._breaker_part import named, worst_state
 from resilient._core import options
 from resilient._core.bound import Bound
-from resilient._core.chain_options import chain_policy, check_routes, listed
-from resilient._core.fallback import TargetSpec
+from resilient._core.chain_options import chain_policy, check_routes
 from resilient._core.functions import name_of
-from resilient._guard import inside, written
+from resilient._guard import inside
 from resilient._items import Items
-from resilient._kinds import check_alike, is_stream, kind_to_await, kind_to_call
+from resilient._kinds import kind_to_await
 from resilient._lints import lint_targets
-from resilient._pipeline import Compiled, build, row
-from resilient._policies import Fallback, Place, Targets, chain_bound, check_streams, unique
-from resilient._runtime.attempt import NamedLayer
+from resilient._pipeline import row
+from resilient._policies import chain_bound, check_streams
 from resilient._runtime.chain import Chain, LastResort, TargetHealth
 from resilient._runtime.clock import now
 from resilient._runtime.entry import run_for_outcome
-from resilient._runtime.fallback import fallback_layer
-from resilient._runtime.plan import Plan
-from resilient._runtime.stream_fallback import stream_fallback_layer
-from resilient._stack import explain, listeners_of, pipeline_of
+from resilient._stack import listeners_of
 from resilient._switch import board
-from resilient._target import Target
+from resilient._target_list import (
+    compile_alone,
+    compile_chain,
+    in_order,
+    policies_around,
+    policies_of,
+    spec_of,
+    streams_of,
+)
 from resilient.errors import AllTargetsFailed
 
 if TYPE_CHECKING:
@@ -45,11 +47,10 @@ if TYPE_CHECKING:
     from resilient._core.fallback import Midstream, Raises
     from resilient._core.options import Seconds
     from resilient._core.outcome import Outcome, Restarted
-    from resilient._guard import Inside
     from resilient._policies import Policy
-    from resilient._runtime.attempt import Layer
     from resilient._runtime.listeners import Listener
     from resilient._switch import InForce
+    from resilient._target import Target
     from resilient.typing import OnError, OnResult
 
 R = TypeVar("R")
@@ -146,7 +147,7 @@ class FallbackManager(Generic[R]):
         group: Callable[[str, Sequence[Exception]], AllTargetsFailed] = AllTargetsFailed,
     ) -> None:
         self.name = options.text(name, "FallbackManager(name=)")
-        self.targets: tuple[Target[R], ...] = _ordered(targets)
+        self.targets: tuple[Target[R], ...] = in_order(targets)
         policy = chain_policy(
             "FallbackManager",
             on=on,
@@ -161,19 +162,21 @@ class FallbackManager(Generic[R]):
             trip_for=trip_for,
         )
         check_routes(policy.routes, [target.name for target in self.targets], "FallbackManager")
-        lint_targets(self.name, [(t.name, t.scopes, _policies_of(t)) for t in self.targets])
+        lint_targets(self.name, [(t.name, t.scopes, policies_of(t)) for t in self.targets])
         told = listeners_of(listeners, "FallbackManager(listeners=)")
         if not callable(group):
             message = f"FallbackManager(group=) takes a class of group, not {options.shown(group)}"
             raise TypeError(message)
         self._chain = Chain(
-            replace(policy, targets=tuple(map(_spec, self.targets))),
+            replace(policy, targets=tuple(map(spec_of, self.targets))),
             [target.classify for target in self.targets],
             group,
         )
-        self._streams = _streams(self.targets)
+        self._streams = streams_of(self.targets)
         check_streams(policy, "FallbackManager", streams=self._streams)
-        self._compiled = _compile(self.name, self.targets, self._chain, told, streams=self._streams)
+        self._compiled = compile_chain(
+            self.name, self.targets, self._chain, told, streams=self._streams
+        )
         self._written = self._chain, self._compiled
         board.add(self, _follow)
 
@@ -248,7 +251,7 @@ class FallbackManager(Generic[R]):
         """Return how each target has done so far, by name."""
         found = self._chain.health(now())
         return {
-            name: replace(found[name], breaker=worst_state(_around(policies, call)))
+            name: replace(found[name], breaker=worst_state(policies_around(policies, call)))
             for name, policies, call in self._guarded()
         }
 
@@ -292,86 +295,6 @@ class FallbackManager(Generic[R]):
         return f"<FallbackManager {self.name}: {', '.join(t.name for t in self.targets)}>"
 
 
-class _FunctionManager(FallbackManager[Any]):
-    """The manager behind a decorated function: its whole pipeline, run for the outcome."""
-
-    def __init__(self, fn: Any, compiled: Compiled, chain: Chain) -> None:  # noqa: ANN401
-        self.name = compiled.plan.name
-        self.targets = tuple(Target(spec.name) for spec in chain.policy.targets)
-        self._chain = chain
-        self._fn = fn
-        self._streams = is_stream(fn)
-        # What is bound is an argument like any other.
-        self._bound = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
-
-    @property
-    def _compiled(self) -> Compiled:  # type: ignore[override]  # what is in force now
-        return cast("Compiled", cast("Inside", inside(self._fn)).compiled)
-
-    async def run(self, /, *args: Any, **kwargs: Any) -> Outcome[Any]:
-        """Call the function; return its answer and how it came about."""
-        self._refuse_stream(streams=False)
-        return await run_for_outcome(
-            self._compiled.plan, self._compiled.run, (*self._bound, *args), kwargs
-        )
-
-    def stream(self, /, *args: Any, **kwargs: Any) -> Items[Any]:
-        """Call the function; give the items of the target that answers."""
-        return super().stream(*self._bound, *args, **kwargs)
-
-    async def run_with(
-        self,
-        _: Callable[..., Awaitable[Any]],
-        /,
-        *args: Any,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> Outcome[Any]:
-        """Refuse: the function has its callables."""
-        raise TypeError(f"{self.name} has callables of its own: use run(...)")
-
-    def _guarded(self) -> list[tuple[str, Sequence[Policy], Any]]:
-        found = cast("Inside", inside(self._fn))
-        policies: tuple[Policy, ...] = found.pipeline.policies
-        place = [isinstance(policy, Fallback) for policy in policies].index(True)
-        first, *others = [target.name for target in self.targets]
-        to = cast("Fallback", policies[place]).to
-        further = [(name, (), fn) for name, fn in zip(others, to, strict=True)]
-        return [(first, policies[place + 1 :], found.fn), *further]
-
-    @property
-    def bound(self) -> Bound:
-        """The worst case of the whole pipeline."""
-        return pipeline_of(self._fn).bound
-
-    def explain(self) -> str:
-        """Say what the pipeline is."""
-        return explain(self._fn)
-
-
-def manager_of(fn: Any, /) -> FallbackManager[Any]:  # noqa: ANN401
-    """Return the manager behind a function that `fallback` decorates.
-
-    `await manager_of(ask).run(prompt)` gives the `Outcome` that a plain call
-    of `ask` hides. Of several fallbacks the outermost is meant. Raises
-    `TypeError` where there is none.
-
-    >>> from resilient import fallback, value
-    >>> @fallback(degrade=value("no idea"))
-    ... async def ask(prompt: str) -> str: ...
-    >>> manager_of(ask).targets
-    (Target('ask'),)
-    """
-    found = written(fn)
-    if found is None or not found.compiled.chains:
-        raise TypeError(f"{name_of(fn)} has no fallback: there is no manager behind it")
-    return _FunctionManager(fn, found.compiled, found.compiled.chains[0])
-
-
-def function_behind(manager: FallbackManager[Any]) -> Any:  # noqa: ANN401
-    """Return the decorated function that a manager stands for; `None` for any other manager."""
-    return manager._fn if isinstance(manager, _FunctionManager) else None  # noqa: SLF001 - its own module
-
-
 def manager_like(
     manager: FallbackManager[Any], targets: Sequence[Target[Any]]
 ) -> FallbackManager[Any]:
@@ -380,8 +303,8 @@ def manager_like(
     made.targets = tuple(targets)
     chain, plan = manager._chain, manager._compiled.plan  # noqa: SLF001 - as above
     made._chain = Chain(chain.policy, chain.classify, chain.group)  # noqa: SLF001
-    made._streams = _streams(made.targets)  # noqa: SLF001
-    made._compiled = _compile(  # noqa: SLF001
+    made._streams = streams_of(made.targets)  # noqa: SLF001
+    made._compiled = compile_chain(  # noqa: SLF001
         made.name,
         made.targets,
         made._chain,  # noqa: SLF001
@@ -397,13 +320,13 @@ def _follow(manager: FallbackManager[Any], in_force: InForce | None) -> None:
     if in_force is not None:
         targets = [_changed(manager, target, in_force) for target in manager.targets]
         if in_force.is_alone(manager):
-            compiled = _compile_alone(manager.name, targets, compiled.plan)
+            compiled = compile_alone(manager.name, targets, compiled.plan)
         elif any(
             new.policies.policies != old.policies.policies
             for new, old in zip(targets, manager.targets, strict=True)
         ):
             chain = chain.anew()
-            compiled = _compile(
+            compiled = compile_chain(
                 manager.name,
                 targets,
                 chain,
@@ -419,130 +342,3 @@ def _changed(manager: FallbackManager[Any], target: Target[Any], in_force: InFor
     policies = in_force.composition(manager, target.policies)
     object.__setattr__(changed, "policies", policies)
     return changed
-
-
-def _compile_alone(name: str, targets: Sequence[Target[Any]], before: Plan) -> Compiled:
-    """Compile the first of `targets` that is enabled, and no chain around it."""
-    first = next((target for target in targets if _is_enabled(target)), targets[0])
-    known = Targets()
-    place = Place(classify=first.classify, fn=first.call, stream=before.stream)
-    run = build(first.policies.policies, _asked(first), known, place, first.name)
-    kinds = tuple(policy.kind for policy in first.policies.policies)
-    plan = replace(
-        before,
-        policies=kinds,
-        targets=tuple(known.names),
-        describes=tuple(known.describes),
-        single=tuple(known.single),
-        retries="retry" in kinds,
-    )
-    return Compiled(replace(plan, name=name), run, run)
-
-
-def _is_enabled(target: Target[Any]) -> bool:
-    return target.enabled if isinstance(target.enabled, bool) else target.enabled()
-
-
-def _policies_of(target: Target[Any]) -> tuple[Policy, ...]:
-    """Return its policies, those of a guarded callable included."""
-    found = inside(target.call)
-    guarded: tuple[Policy, ...] = () if found is None else found.pipeline.policies
-    return target.policies.policies + guarded
-
-
-def _spec(target: Target[Any]) -> TargetSpec:
-    return TargetSpec(
-        name=target.name,
-        scopes=target.scopes,
-        seconds=target.bound.seconds,
-        enabled=target.enabled,
-    )
-
-
-def _streams(targets: Sequence[Target[Any]]) -> bool:
-    """Tell whether the targets give streams: all do, or none."""
-    calls = [target.call for target in targets if target.call is not None]
-    streams = any(map(is_stream, calls))
-    check_alike(calls, "FallbackManager(targets)", streams=streams)
-    return streams
-
-
-def _compile(
-    name: str,
-    targets: Sequence[Target[Any]],
-    chain: Chain,
-    listeners: tuple[Listener, ...],
-    *,
-    streams: bool,
-) -> Compiled:
-    known = Targets()
-    runs: list[Layer] = []
-    places: list[int] = []
-    last = chain.policy.degrade is None
-    for index, target in enumerate(targets):
-        places.append(len(known.names))
-        place = Place(
-            leaves=last and index == len(targets) - 1,
-            chain=chain,
-            index=index,
-            classify=target.classify,
-            fn=target.call,
-            name=target.name if target.call is None else None,
-            stream=streams,
-        )
-        runs.append(build(target.policies.policies, _asked(target), known, place, target.name))
-    chain.settle(chain.policy.targets, places)
-    if streams:
-        run = stream_fallback_layer(chain, runs)
-    else:
-        run = fallback_layer(chain, runs, named=targets[0].call is None)
-    plan = Plan(
-        name=name,
-        function=name,
-        policies=("fallback",),
-        targets=tuple(known.names),
-        listeners=listeners,
-        describes=tuple(known.describes),
-        single=tuple(known.single),
-        retries=any(policy.kind == "retry" for t in targets for policy in t.policies.policies),
-        stream=streams,
-    )
-    return Compiled(plan, run, run, (chain,))
-
-
-def _around(policies: Sequence[Policy], fn: Any) -> list[tuple[Policy, Any]]:  # noqa: ANN401
-    """Return all policies that a call of `fn` meets, each with what it is around."""
-    found = [(policy, fn) for policy in policies]
-    guarded = inside(fn)
-    if guarded is not None:
-        found += [(policy, guarded.fn) for policy in guarded.pipeline.policies]
-    return found
-
-
-def _asked(target: Target[Any]) -> Any:  # noqa: ANN401
-    return NamedLayer(target.name) if target.call is None else target.call
-
-
-def _named(call: Any, names: Sequence[str]) -> Target[Any]:  # noqa: ANN401
-    kind_to_call(call, "FallbackManager(targets)")
-    return Target(unique(name_of(call), names), call)
-
-
-def _ordered(targets: object) -> tuple[Target[Any], ...]:
-    made: list[Target[Any]] = []
-    names: list[str] = []
-    for given in listed(targets, "FallbackManager(targets)", "Targets or async functions"):
-        # Not `isinstance`: pyright would take it for a target of something unknown.
-        is_target = issubclass(type(given), Target)
-        target: Target[Any] = given if is_target else _named(given, names)
-        if target.name in names:
-            raise ValueError(
-                f"FallbackManager(targets) has {target.name!r} twice: names tell targets apart"
-            )
-        made.append(target)
-        names.append(target.name)
-    if not made:
-        raise ValueError("FallbackManager(targets) needs at least one target")
-    if len({target.call is None for target in made}) > 1:
-        raise ValueError("FallbackManager(targets): either every target has a callable or none has")
-    return tuple(sorted(made, key=lambda target: target.priority))

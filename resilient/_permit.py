@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resilient._core.breaker import Permit as Admission
-    from resilient._runtime.circuit import BreakerSnapshot, ByHand, Circuit
+    from resilient._core.breaker_snapshot import BreakerSnapshot
+    from resilient._runtime.circuit import ByHand, Circuit
     from resilient._runtime.world import Family
 
 

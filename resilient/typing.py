@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient._core.backoff import Backoff
 from resilient._core.breaker import Cause
+from resilient._core.breaker_snapshot import BreakerSnapshot
 from resilient._core.faults import Classify
 from resilient._core.options import Seconds
 from resilient._core.trips import Trip
@@ -16,7 +17,6 @@ from resilient._permit import BreakerHandle, BreakerPermit
 from resilient._publish import publish
 from resilient._runtime.call import Call
 from resilient._runtime.chain import LastResort, TargetHealth
-from resilient._runtime.circuit import BreakerSnapshot
 from resilient._runtime.listeners import Listener
 
 __all__ = (

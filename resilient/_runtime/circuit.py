@@ -18,13 +18,13 @@ happened: they wait in a line that one thread at a time hands out.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient._core.breaker import Breaker, Cause, Permit, Result, seconds_until
 from resilient._core.breaker_policy import lesson
+from resilient._core.breaker_snapshot import BreakerSnapshot
 from resilient._core.events import BreakerChanged, CallRejected
 from resilient._core.names import error_type
 from resilient._runtime.exact import count, has_gil
@@ -45,36 +45,6 @@ ByHand = Literal["isolate", "release", "close", "disable", "enable"]
 
 _LONGEST = 200
 """Characters of an error's text that are kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerSnapshot:
-    """A circuit breaker at one instant.
-
-    `calls`, `failures` and `slow` are what its closed period remembers, so
-    they are 0 in every other state; of fewer than `min_calls` calls no share
-    is taken. `retry_after` are the seconds after which
-    the next call may pass, `None` if nobody knows (it is isolated). `refused`
-    counts the calls that were refused so far, or would have been where it only
-    observes. `keys` is the number of circuits of a family, whose figures are
-    sums and whose state is the worst of theirs.
-    """
-
-    name: str
-    state: State
-    calls: int
-    failures: int
-    slow: int
-    retry_after: float | None
-    opened_by: Cause | None
-    refused: int
-    min_calls: int = 1
-    keys: int | None = None
-
-    @property
-    def failure_rate(self) -> float | None:
-        """The share of calls that failed; `None` where they are too few to say."""
-        return None if self.calls < self.min_calls else self.failures / self.calls
 
 
 class Circuit:

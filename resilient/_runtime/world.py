@@ -19,8 +19,9 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from resilient._core.breaker import IllegalTransitionError
+from resilient._core.breaker_snapshot import BreakerSnapshot
 from resilient._core.options import shown
-from resilient._runtime.circuit import BreakerSnapshot, Circuit
+from resilient._runtime.circuit import Circuit
 from resilient._runtime.listeners import once
 
 if TYPE_CHECKING:

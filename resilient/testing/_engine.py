@@ -129,7 +129,10 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
                 group.start_soon(caller, number, at)
                 # One after the other, also at one instant: trio would shuffle them.
                 await all_blocked()
-    return [ended[number] for number in sorted(ended)]
+    found = [ended[number] for number in sorted(ended)]
+    # The frames of `caller`, which the errors in there keep, keep what it closes over.
+    ended.clear()
+    return found
 
 
 def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Listener, ...]:

@@ -113,6 +113,16 @@ class Fail(_Step):
             # The same one each time, so that equal schedules are equal.
             object.__setattr__(self, "hint", math.nan)
 
+    def __eq__(self, other: object) -> bool:
+        """Compare as tuples do, for which a NaN equals itself; Python 3.13's dataclasses differ."""
+        if type(other) is not Fail:
+            return NotImplemented
+        return (self.error, self.after, self.hint) == (other.error, other.after, other.hint)
+
+    def __hash__(self) -> int:
+        """Be equal to what it equals."""
+        return hash((self.error, self.after, self.hint))
+
     def make(self) -> BaseException:
         """Return a fresh error."""
         error = FaultError(self.error) if isinstance(self.error, Fault) else self.error()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.functions import function_name, name_of
 from resilient._guard import Inside, inside
 from resilient._kinds import is_coroutine_function
-from resilient._manager import FallbackManager, function_behind, manager_like, manager_of
+from resilient._manager import FallbackManager, manager_like
+from resilient._manager_of import function_behind, manager_of
 from resilient._policies import Fallback
 from resilient._stack import Pipeline, explain
 from resilient._target import Target

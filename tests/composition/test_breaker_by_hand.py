@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from breaking import both, fails, outcome, run
 
 from resilient import (
     CircuitIsolated,
@@ -22,24 +23,6 @@ from resilient import (
 )
 from resilient._core.breaker import IllegalTransitionError
 from resilient.testing import virtual_time
-
-both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-def run(fn, *args, backend="asyncio"):
-    return virtual_time(fn, *args, backend=backend, check_leftovers=True)
-
-
-async def fails(*args, **kwargs):
-    raise ConnectionError
-
-
-async def outcome(fn, *args, **kwargs):
-    """Return what a call comes to: its value, or the class of its error."""
-    try:
-        return await fn(*args, **kwargs)
-    except Exception as error:
-        return type(error)
 
 
 def opened(name="hand", **options):
@@ -299,7 +282,7 @@ def test_explain_says_the_state_at_hand():
         assert '"explained": isolated' in explain(breaker(fails))
     grows = circuit_breaker("grows", open_for=exponential(base=30, cap=600))
     assert "probes after full jitter 30 s .. 600 s" in explain(grows)
-    assert "probes after waits 5, 10 s" in explain(circuit_breaker("listed", open_for=[5, 10]))
+    assert "probes after 5, 10 s" in explain(circuit_breaker("listed", open_for=[5, 10]))
     assert "named after the function: closed" in explain(circuit_breaker(trip=consecutive(1)))
 
 
@@ -310,12 +293,12 @@ def test_explain_says_the_state_of_a_breaker_that_is_named_after_its_function(ba
     async def main():
         bare = circuit_breaker(trip=consecutive(1), open_for=60)
         guarded = bare(fails)
-        assert f'"{__name__}.fails": closed' in explain(guarded)
+        assert f'"{fails.__module__}.fails": closed' in explain(guarded)
         with pytest.raises(ConnectionError):
             await guarded()
-        assert f'"{__name__}.fails": open' in explain(guarded)
+        assert f'"{fails.__module__}.fails": open' in explain(guarded)
         manager = FallbackManager([Target("first", fails, policies=bare)])
-        assert f'"{__name__}.fails": open' in manager.explain()
+        assert f'"{fails.__module__}.fails": open' in manager.explain()
 
     virtual_time(main, backend=backend, check_leftovers=True)
 

@@ -7,6 +7,7 @@ import gc
 import weakref
 
 import pytest
+from breaking import both, fails, outcome, run
 
 from resilient import (
     CircuitIsolated,
@@ -20,25 +21,6 @@ from resilient import (
     stack,
 )
 from resilient._runtime import world as worlds
-from resilient.testing import virtual_time
-
-both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-def run(fn, *args, backend="asyncio"):
-    return virtual_time(fn, *args, backend=backend, check_leftovers=True)
-
-
-async def fails(*args, **kwargs):
-    raise ConnectionError
-
-
-async def outcome(fn, *args, **kwargs):
-    """Return what a call comes to: its value, or the class of its error."""
-    try:
-        return await fn(*args, **kwargs)
-    except Exception as error:
-        return type(error)
 
 
 def by_key(breaker):

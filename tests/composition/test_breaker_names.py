@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+from breaking import both, fails, outcome, run
 
 from resilient import (
     CircuitOpen,
@@ -21,25 +22,6 @@ from resilient import (
     transient,
 )
 from resilient.testing import virtual_time
-
-both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-def run(fn, *args, backend="asyncio"):
-    return virtual_time(fn, *args, backend=backend, check_leftovers=True)
-
-
-async def fails(*args, **kwargs):
-    raise ConnectionError
-
-
-async def outcome(fn, *args, **kwargs):
-    """Return what a call comes to: its value, or the class of its error."""
-    try:
-        return await fn(*args, **kwargs)
-    except Exception as error:
-        return type(error)
-
 
 MODULE = "from resilient import *\n"
 DEFINES = MODULE + 'handle = circuit_breaker("shared", trip=consecutive(1), open_for=60)\n'

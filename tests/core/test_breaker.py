@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from math import floor, inf
+from math import inf
 from typing import Any, get_args
 
 import pytest
@@ -25,10 +25,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from window_model import Rows, policy
 
 from resilient import (
     any_of,
-    circuit_breaker,
     consecutive,
     count_window,
     exponential,
@@ -46,52 +46,6 @@ from resilient._core.breaker import (
 )
 from resilient._core.breaker_states import Reason, State
 from resilient._core.evidence import Figures
-
-
-def policy(**options: Any):
-    """Return the policy that `circuit_breaker` makes of these options."""
-    return circuit_breaker("core", **options)._part.options.policy
-
-
-@dataclass
-class Rows:
-    """A rule said the long way, over the list of all calls: (instant, failed, slow)."""
-
-    kind: str
-    size: float = 0
-    rate: float = 1
-    least: int = 1
-    slow_rate: float | None = None
-    minds_slow: bool = False
-
-    def figures(self, calls: list[tuple[float, bool, bool]], now: float) -> Figures:
-        held = [(failed, slow and self.minds_slow) for at, failed, slow in self.live(calls, now)]
-        if self.kind == "row":
-            row = 0
-            while row < len(held) and any(held[-1 - row]):
-                row += 1
-            return Figures(row, row)
-        failures, slows = (sum(one[place] for one in held) for place in (0, 1))
-        return Figures(len(held), failures, slows, self.least)
-
-    def live(self, calls, now):
-        if self.kind == "time":
-            width = self.size / 10
-            return [one for one in calls if floor(one[0] / width) + 10 > floor(now / width)]
-        return calls[-int(self.size) :] if self.kind == "count" else calls
-
-    def opens(self, calls, now) -> bool:
-        failed = calls[-1][1]
-        found = self.figures(calls, now)
-        if self.kind == "row":
-            return found.calls >= self.size
-        if not failed and self.slow_rate is None:
-            return False
-        if found.calls < self.least:
-            return False
-        too_slow = self.slow_rate is not None and found.slow / found.calls >= self.slow_rate
-        return found.failures / found.calls >= self.rate or too_slow
-
 
 RULES = {
     "row": (consecutive(3), [Rows("row", 3)]),

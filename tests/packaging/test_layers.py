@@ -27,7 +27,7 @@ PIPELINE = BASE | {
 OBSERVED = {"_runtime.budgets", "_runtime.clock", "_runtime.world"}
 USERS = {
     "_stack", "_decorators", "_middleware", "_permit", "_breaker", "_standard", "_target",
-    "_manager",
+    "_manager", "_manager_of", "_target_list",
 }  # fmt: skip
 
 # layer -> layers of ours that it may import, beside itself
@@ -58,7 +58,9 @@ BELOW = {
     "_standard": PIPELINE | {"_stack", "_decorators", "_breaker"},
     "_middleware": PIPELINE | {"_stack"},
     "_target": PIPELINE | {"_stack", "_decorators"},
-    "_manager": PIPELINE | {"_stack", "_target", "_items"},
+    "_target_list": PIPELINE | {"_target"},
+    "_manager": PIPELINE | {"_stack", "_target", "_target_list", "_items"},
+    "_manager_of": PIPELINE | {"_stack", "_target", "_manager", "_items"},
     "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
     "telemetry": {"_core", *OBSERVED, "_runtime.listeners", "errors", "events"} | PUBLIC,
     "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},

@@ -11,8 +11,11 @@ is found as well.
 from __future__ import annotations
 
 import gc
+import os
+from contextlib import suppress
 from dataclasses import fields, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from resilient._core.faults import fault_of
@@ -26,6 +29,7 @@ from resilient.testing._virtual_run import Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from resilient._core.events import AttemptEnded
     from resilient.testing._anatomy import Guarded
@@ -310,6 +314,8 @@ def _let_go(run: Run) -> dict[int, type]:
     marks: dict[int, type] = {}
 
     def mark(error: BaseException | None) -> None:
+        if error is not None:
+            _clear_our_frames(error)
         if error is not None and (isinstance(error, ResilientError) or id(error) in scheduled):
             marks[id(error)] = type(error)
 
@@ -324,6 +330,32 @@ def _let_go(run: Run) -> dict[int, type]:
     for result in run.results:
         mark(result.error if isinstance(result, Raised) else None)
     return marks
+
+
+_KIT = Path(__file__).parents[1]
+_HERE = f"{_KIT}{os.sep}"
+_CALLER = str(_KIT / "_caller.py")
+
+
+def _clear_our_frames(error: BaseException) -> None:
+    """Empty the frames of the kit under `error`: they refer to the record that refers to it.
+
+    A frame in a traceback keeps the one that called it, from Python 3.12 on
+    also where that was a coroutine's, and so the loop that the run was made
+    in. That circle is ours, not the user's, whose frames are left as they are.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        frame: FrameType | None = trace.tb_frame
+        outside = False
+        while frame is not None:
+            file = frame.f_code.co_filename
+            outside |= file == _CALLER  # what calls the caller is the run, and its loop
+            if outside or file.startswith(_HERE):
+                with suppress(RuntimeError):  # it is running: this call is one of those
+                    frame.clear()
+            frame = frame.f_back
+        trace = trace.tb_next
 
 
 class _Collector:

@@ -15,9 +15,9 @@ from resilient.testing.conformance._build import Items
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from resilient._core.breaker_snapshot import BreakerSnapshot
     from resilient._core.events import Event
     from resilient._runtime.call import Call
-    from resilient._runtime.circuit import BreakerSnapshot
     from resilient.testing._record import Result
     from resilient.testing.conformance._build import Script
 
