@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "demo": Task(
-        "four bad days in ten seconds, and the answer still comes",
+        "five bad days in ten seconds, and the answer still comes",
         "demo",
         (["-P", "-m", "resilient._cli", "demo"],),
         anywhere=True,
