@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 class CallerRun:
     """What came of one caller: when it began and ended, with what, and what it left undone.
 
-    `troubles` are facts that should not be: a cancellation that was not taken
-    back, a context that is not as it was.
+    `cancelled_awake` says that what it waited for had come at that very
+    instant, so that the cancellation met it at its next await. `troubles` are
+    facts that should not be: a cancellation that was not taken back, a context
+    that is not as it was.
     """
 
     number: int
@@ -40,6 +42,7 @@ class CallerRun:
     ended_order: int = 0
     cancelled_at: float | None = None
     cancelled_order: int | None = None
+    cancelled_awake: bool = False
     outcome: Outcome[Any] | None = None
     troubles: tuple[str, ...] = ()
 
