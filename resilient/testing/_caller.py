@@ -142,7 +142,7 @@ class Caller:
         self, at: float, task: _tasks.Task, cancel: Callable[[], object]
     ) -> None:
         await anyio.sleep(at - now())
-        # What it waited for has just come: it goes on, and meets the cancellation at its next await.
+        # What it waited for has come: it goes on, and meets the cancellation at its next await.
         self.awake = _tasks.is_ready(task)
         self._cancel(cancel)
 
