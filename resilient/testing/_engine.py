@@ -88,7 +88,8 @@ async def _main(
             callers = await _all_callers(ready, schedule, log)
             left = leftovers()
             if spans is not None and scene.listening == "told":
-                spans.freeze()  # while its breakers and budgets are those that are looked at
+                # While its breakers and budgets are those that are looked at.
+                spans._freeze()  # noqa: SLF001 - of the kit
     finally:
         running.reset(token)
     first = callers[0]
@@ -150,7 +151,7 @@ def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Lis
         return ()
     if scene.listening == "failing":
         return (log, _Failing())
-    traced = () if spans is None else (spans.tracer(),)
+    traced = () if spans is None else (spans._tracer(),)  # noqa: SLF001 - as above
     if scene.listening != "told":
         return (log, *traced)
     measured = () if spans is None else spans.listeners()

@@ -63,7 +63,8 @@ class Run:
     that the listeners saw, in order. `result` is that of the first caller,
     `callers` has all of them. `leftovers` names what should be gone.
     `admissions` are the permits of circuit breakers, `spans` those of
-    OpenTelemetry (`None` without its SDK). `details` are for the invariants.
+    OpenTelemetry (`None` without its SDK), without metrics and log lines,
+    which `metrics` and `logs` have. `details` are for the invariants.
     """
 
     backend: Backend

@@ -69,11 +69,11 @@ class CapturedSpans:
         """What was measured so far, by the names of the metrics; none that has no point."""
         return self._measurements.read() if self._measured is None else self._measured
 
-    def freeze(self) -> None:
+    def _freeze(self) -> None:
         """Measure no further: what has been measured is what `metrics` says from now on."""
         self._measured = self._measurements.read()
 
-    def tracer(self) -> Listener:
+    def _tracer(self) -> Listener:
         """Return what makes its spans, as a listener."""
         from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
 
@@ -83,7 +83,7 @@ class CapturedSpans:
         """Return what makes its spans and metrics, as listeners."""
         from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as `_sdk`
 
-        return self.tracer(), MetricsListener(self.meter_provider, self._failures)
+        return self._tracer(), MetricsListener(self.meter_provider, self._failures)
 
     def __iter__(self) -> Iterator[ReadableSpan]:
         """Iterate over the spans, also those that have not ended."""
@@ -250,7 +250,7 @@ def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
         with noting(spans.logs):
             yield spans
     finally:
-        spans.freeze()
+        spans._freeze()  # noqa: SLF001 - of the class above
         process.loud, process.watch = loud, watch
 
 
