@@ -1,15 +1,21 @@
 """The tester tested: bugs planted on purpose, each found by what is meant to find it.
 
-For each bug a schedule is searched that `check()` fails on, within 500
-examples of a fixed seed, and shrunk: the shortest one has no more than three
-steps, and the invariant that is about this bug is among those that it breaks.
-The library as it is breaks none.
+For each bug a schedule is searched that breaks the invariant that is about
+this bug, within 500 examples, and shrunk: it has no more than three steps. The
+library as it is breaks none.
+
+What Hypothesis draws from a seed depends on the constants in all modules that
+are loaded, and so on the tests before. A bug that one example in a hundred
+shows is missed now and then; so what is not found is looked for once more,
+from other seeds.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
@@ -275,21 +281,25 @@ def broken(what, schedule, invariant):
     return set()
 
 
+def hunted(strategy, shows):
+    """Return a short schedule that shows a bug; `None` where three hunts have found none."""
+    for source in (None, Random(1), Random(2)):
+        with suppress(NoSuchExample):
+            return find(strategy, shows, settings=HUNT, random=source)
+    return None
+
+
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(120)  # a hunt is many runs, and this machine may have other work
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug, monkeypatch):
-    """Within 500 examples `check()` fails, for the right reason, on at most three steps."""
+    """`check()` fails for the right reason, on at most three steps."""
     what, plant, invariant = BUGS[bug]
     strategy = schedules_for(what, callers=CALLERS.get(bug))
     plant(monkeypatch)
-    try:
-        shortest = find(strategy, lambda one: bool(broken(what, one, invariant)), settings=HUNT)
-    except NoSuchExample:
-        pytest.fail("nothing was found")
-    names = broken(what, shortest, invariant)
-    assert invariant in names, f"{shortest!r} breaks {sorted(names)}"
+    shortest = hunted(strategy, lambda one: invariant in broken(what, one, invariant))
+    assert shortest is not None, "nothing was found"
     assert shortest.size <= 3, shortest
 
 
