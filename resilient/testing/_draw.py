@@ -97,7 +97,8 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     if leaf.bad:
         found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
     if leaf.limited:
-        found.append(st.just(Hang()))
+        # What is drawn with fewer choices is simpler, whatever its place: it takes as many as `Ok`.
+        found.append(seconds.map(lambda _: Hang()))
     if leaf.stubborn:
         found.append(st.builds(Stubborn, seconds))
     return st.one_of(found)
