@@ -19,7 +19,7 @@ import types
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from resilient.testing import virtual_time
 
@@ -97,7 +97,10 @@ def compare(block, printed: str, name: str) -> None:
 def few_examples():
     """Draw as few examples as at a desk: a page shows how, and searches for nothing."""
     settings.register_profile("suite", settings.default)
-    settings.load_profile("dev")
+    # Tracing each run, to explain a failure, makes it three times as slow.
+    phases = [phase for phase in Phase if phase is not Phase.explain]
+    settings.register_profile("pages", settings.get_profile("dev"), phases=phases)
+    settings.load_profile("pages")
     yield
     settings.load_profile("suite")
 
