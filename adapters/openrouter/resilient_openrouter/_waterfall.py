@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from resilient import Attempt
     from resilient_openrouter.results import ModelCall, OpenRouterOutcome
 
-__all__ = ("Bar", "Line", "bars_of", "cost_of", "dollars", "drawn", "seconds", "summary_of", "total_bar")
+__all__ = (
+    "Bar",
+    "Line",
+    "bars_of",
+    "cost_of",
+    "dollars",
+    "drawn",
+    "seconds",
+    "summary_of",
+    "total_bar",
+)
 
 Style: TypeAlias = Literal["plain", "title", "good", "bad", "dim"]
 Line: TypeAlias = tuple[str, Style]

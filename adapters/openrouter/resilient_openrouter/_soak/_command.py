@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from resilient_openrouter._address import checked_url
-from resilient_openrouter._key import VARIABLE, key_for
+from resilient_openrouter._key import VARIABLE, Key, key_for
 from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._soak._faults import MODELS, mixed
@@ -24,7 +24,7 @@ from resilient_openrouter.emulator.scripts import read_script
 from resilient_openrouter.errors import MissingKey
 
 if TYPE_CHECKING:
-    from resilient_openrouter._soak._load import Result
+    from resilient_openrouter._soak._result import Result
     from resilient_openrouter.emulator import Emulator
 
 __all__ = ("main",)
@@ -175,6 +175,7 @@ def _real(options: argparse.Namespace, url: str) -> tuple[list[str], None]:
         raise ValueError("--model is needed with --base-url: nobody else says which are asked")
     if options.requests is None:
         raise ValueError("--requests is needed with --base-url: each call may be billed")
+    Key(key_for(url), None).text()  # without one nobody need begin
     return options.models, None
 
 

@@ -50,7 +50,9 @@ _STREAMS: Final = _EITHER | {
 }
 
 
-def mixed(models: Sequence[str], *, seed: int, streams: bool, illness: float | None = None) -> Emulator:
+def mixed(
+    models: Sequence[str], *, seed: int, streams: bool, illness: float | None = None
+) -> Emulator:
     """Return an emulator whose models fail by chance; each of them speaks words of its own.
 
     `illness` is the share of all requests that goes wrong, the same for every model.

@@ -7,7 +7,8 @@ Each fact is a function of one course that returns what is wrong with it,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from math import isclose
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from resilient import ResilientError
 from resilient_openrouter.emulator._said import begins_with, whole_answer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ("Invariant", "INVARIANTS", "MISSING", "Terms")
 
 MISSING: Final = "missing"
-Finding: TypeAlias = str | None | Literal["missing"]
+Finding: TypeAlias = str | None
 
 _GRACE: Final = 5.0
 """Seconds that a machine without a moment to spare may be late."""
@@ -113,7 +114,7 @@ def _condemned(course: Course, terms: Terms) -> Finding:
                 return f"{target} shares the {scope} that had failed"
         if call.scope == "request":
             dead[call.scope] = ""
-        elif call.scope in scopes:
+        elif call.scope is not None and call.scope in scopes:
             dead[call.scope] = scopes[call.scope]
     return None
 
@@ -142,8 +143,10 @@ def _charged(course: Course, terms: Terms) -> Finding:
     charged = {entry.generation: entry.cost for entry in course.requests}
     for call in _calls(course):
         wanted = charged.get(call.generation_id or "")
-        if call.cost is not None and wanted is not None and abs(call.cost - wanted) > 1e-12:
-            return f"{call.error_class or 'an answer'} cost {wanted:g}, the ledger says {call.cost:g}"
+        if call.cost is not None and wanted is not None and not isclose(call.cost, wanted):
+            return (
+                f"{call.error_class or 'an answer'} cost {wanted:g}, the ledger says {call.cost:g}"
+            )
     return None
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from resilient_openrouter._soak._result import ENOUGH
 from resilient_openrouter._waterfall import dollars
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
-    from resilient_openrouter._soak._load import Result
     from resilient_openrouter._soak._plan import Plan
+    from resilient_openrouter._soak._result import Result
     from resilient_openrouter._soak._tally import Held, Tally
     from resilient_openrouter._waterfall import Line
 
@@ -74,7 +75,8 @@ def _latency(tally: Tally) -> str:
 
 def _memory(result: Result) -> str:
     if result.growth is None:
-        return "not looked at: that takes at least 3 calls of each caller"
+        rounds, calls = ENOUGH
+        return f"not looked at: that takes {rounds} rounds of {calls} calls"
     return f"{max(result.growth, 0):.2f} blocks kept for each call after the first round"
 
 
