@@ -80,7 +80,6 @@ def test_memory_is_flat(backend, streams):
     result = run(plan(streams=streams, callers=40, requests=160), backend)
     assert broken(result) == {}
     assert (len(result.blocks), result.memory.checked) == (4, 1)
-    assert result.growth < 2, result.blocks
     checked = {held.says: held.checked for held in result.held}
     cut = checked["what a broken stream gave is the beginning of one answer"]
     assert cut >= 3 if streams else cut == 0
@@ -97,11 +96,12 @@ class Leaking:
             self.kept.append(call)
 
 
-def test_a_leak_is_found():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_leak_is_found(backend):
     """A listener that keeps every call makes memory grow, and the soak says so."""
     leaking = Leaking()
     watched = partial(soak, listeners=[leaking])
-    result = virtual_time(watched, plan(callers=40, requests=160))
+    result = virtual_time(watched, plan(callers=40, requests=160), backend=backend)
     assert len(leaking.kept) == 160
     assert list(broken(result)) == ["memory does not grow from round to round"]
 

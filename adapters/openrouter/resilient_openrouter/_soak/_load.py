@@ -7,8 +7,6 @@ given, no object that the round before had not left as well.
 
 from __future__ import annotations
 
-import gc
-import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +19,7 @@ from resilient_openrouter._plan import DEFAULT
 from resilient_openrouter._soak._callers import asked_by, now, question
 from resilient_openrouter._soak._course import Course, Noting
 from resilient_openrouter._soak._invariants import Terms
+from resilient_openrouter._soak._memory import blocks_in_use
 from resilient_openrouter._soak._pool import Pool
 from resilient_openrouter._soak._result import Result
 from resilient_openrouter.client import OpenRouter
@@ -110,8 +109,7 @@ class _Load:
         if self._plan.emulator is not None:
             with anyio.move_on_after(_PATIENCE):
                 await self._plan.emulator.left()
-        gc.collect()
-        self.result.blocks.append(sys.getallocatedblocks())
+        self.result.blocks.append(await blocks_in_use())
         self.result.sizes.append(size)
 
     async def _settle(self, courses: list[Course], name: str) -> None:

@@ -12,8 +12,8 @@ __all__ = ("ENOUGH", "Result")
 ENOUGH: Final = 3, 25
 """How many rounds, of how many calls, show whether memory grows."""
 
-_NOISE: Final = 100, 2.0
-"""Blocks of memory, in all and for each call, that caches and buffers may move by in a round."""
+_NOISE: Final = 500, 2.0
+"""Blocks of memory, in all and for each call, by which caches and buffers may move."""
 
 
 @dataclass(slots=True)
@@ -30,15 +30,11 @@ class Result:
 
     @property
     def growth(self) -> float | None:
-        """Blocks of memory that each call leaves behind, `None` after too few of them.
-
-        What a leak leaves behind it leaves in every round, so the least counts.
-        """
+        """Blocks of memory that each call behind the first round left, `None` after too few."""
         rounds, calls = ENOUGH
         if len(self.sizes) < rounds or min(self.sizes) < calls:
             return None
-        between = zip(self.blocks, self.blocks[1:], self.sizes[1:], strict=False)
-        return min((later - sooner) / size for sooner, later, size in between)
+        return (self.blocks[-1] - self.blocks[0]) / sum(self.sizes[1:])
 
     @property
     def held(self) -> list[Held]:
@@ -55,6 +51,6 @@ class Result:
         growth = self.growth
         if growth is not None:
             at_once, each = _NOISE
-            is_noise = growth <= each + at_once / min(self.sizes)
+            is_noise = growth <= each + at_once / sum(self.sizes[1:])
             wrong = None if is_noise else f"each call leaves {growth:.1f} blocks behind"
-            self.memory.note(wrong, "every round after the first")
+            self.memory.note(wrong, "the rounds behind the first")
