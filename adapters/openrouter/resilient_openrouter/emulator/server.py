@@ -125,11 +125,6 @@ class Emulator:
         """Answer every request with this key with 401."""
         self._labels.refuse(key)
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections are open now, those that wait for another request included."""
-        return self._open
-
     async def left(self) -> None:
         """Wait until no connection is open."""
         while self._open:
