@@ -353,6 +353,8 @@ class ChatClient:
         except OpenRouterError as error:
             self._failed(record, error)
             raise
+        finally:
+            record.count()
 
     async def _ask_stream(
         self,
@@ -380,6 +382,8 @@ class ChatClient:
         except OpenRouterError as error:
             self._failed(record, error)
             raise
+        finally:
+            record.count()
 
     def _scopes(self, model: str) -> dict[str, str]:
         """Return what a model depends on."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from resilient_openrouter._reach import reason_of, where
+from resilient_openrouter._resent import stamp
 from resilient_openrouter.classify import transport_error
 from resilient_openrouter.errors import ConnectFailed
 from resilient_openrouter.hints import lower
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Exchange",)
 
+_BEGUN: Final = "send_request_headers.started"  # behind the version of HTTP
 _SENT: Final = "send_request_body.complete"
 
 
@@ -56,8 +58,9 @@ class Exchange:
 
         `sent` is called when the last byte is out, by transports that tell.
         """
-        if sent is not None:
-            self._request.extensions["trace"] = _tracer(sent)
+        resent = stamp()
+        if sent is not None or resent is not None:
+            self._request.extensions["trace"] = _tracer(sent, resent)
         try:
             response = await self._client.send(
                 self._request, stream=True, auth=self._key, follow_redirects=False
@@ -119,9 +122,14 @@ class Exchange:
         )
 
 
-def _tracer(sent: Callable[[], None]) -> Callable[[str, Any], Awaitable[None]]:
+def _tracer(
+    sent: Callable[[], None] | None, resent: Callable[[], None] | None
+) -> Callable[[str, Any], Awaitable[None]]:
+    told = {name: tell for name, tell in ((_BEGUN, resent), (_SENT, sent)) if tell is not None}
+
     async def trace(event: str, _info: Any) -> None:  # noqa: ANN401 - as the client calls it
-        if event.endswith(_SENT):
-            sent()
+        tell = told.get(event.partition(".")[2])
+        if tell is not None:
+            tell()
 
     return trace
