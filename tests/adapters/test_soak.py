@@ -131,8 +131,8 @@ def test_a_hidden_retry_is_found():
     """A client that sends twice makes requests that no ledger knows of."""
     send = _exchange.Exchange.send
 
-    async def twice(self, sent=None):
-        await send(self, sent)
+    async def twice(self, **told):
+        await send(self, **told)
         await self._client.send(self._request, auth=self._key)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Exchange",)
 
-_BEGUN: Final = "send_request_headers.started"  # behind the version of HTTP
+_TCP: Final = "connect_tcp.complete"
+_TLS: Final = "start_tls.complete"
+_BEGUN: Final = "send_request_headers.started"
 _SENT: Final = "send_request_body.complete"
 
 
@@ -53,14 +55,17 @@ class Exchange:
         self.status = 0
         self.headers: Mapping[str, str] = {}
 
-    async def send(self, sent: Callable[[], None] | None = None) -> None:
+    async def send(
+        self, *, connected: Callable[[], None], sent: Callable[[], None] | None = None
+    ) -> None:
         """Send the request and wait for the headers of the answer.
 
-        `sent` is called when the last byte is out, by transports that tell.
+        `connected` is called when there is a new connection, `sent` when the
+        last byte is out, by transports that tell.
         """
-        resent = stamp()
-        if sent is not None or resent is not None:
-            self._request.extensions["trace"] = _tracer(sent, resent)
+        self._request.extensions["trace"] = _tracer(
+            {_TCP: connected, _TLS: connected, _BEGUN: stamp(), _SENT: sent}
+        )
         try:
             response = await self._client.send(
                 self._request, stream=True, auth=self._key, follow_redirects=False
@@ -123,12 +128,10 @@ class Exchange:
 
 
 def _tracer(
-    sent: Callable[[], None] | None, resent: Callable[[], None] | None
+    told: Mapping[str, Callable[[], None] | None],
 ) -> Callable[[str, Any], Awaitable[None]]:
-    told = {name: tell for name, tell in ((_BEGUN, resent), (_SENT, sent)) if tell is not None}
-
     async def trace(event: str, _info: Any) -> None:  # noqa: ANN401 - as the client calls it
-        tell = told.get(event.partition(".")[2])
+        tell = told.get(event.partition(".")[2])  # behind who tells: the connection, HTTP/1.1
         if tell is not None:
             tell()
 

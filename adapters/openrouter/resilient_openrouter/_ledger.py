@@ -83,6 +83,10 @@ class Record:
             told = {TARGET: self._facts["target"], RESOLVED: self._facts.get("cost") is not None}
             count(COST, spent, told)
 
+    def connected(self, after: float) -> None:
+        """Note a new connection, secured where it is."""
+        self._facts["connected_after"] = after
+
     def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""
         self.generation_id = generation_id
