@@ -19,6 +19,7 @@ from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
 from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
+from resilient.testing._reply import HttpReply
 from resilient.testing._run import CallerRun, Run
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
@@ -48,6 +49,7 @@ __all__ = (
     "Finding",
     "fresh_breakers",
     "Hang",
+    "HttpReply",
     "instant",
     "Interrupted",
     "Interruption",

@@ -50,8 +50,9 @@ class FaultyBackend:
         """Do what the step of this call says, whatever the arguments are."""
         log = running.get() or self._log
         self._log = log
-        step = self.schedule.step(log.turn(self))
-        return await log.played(step, self.__name__, self._index, self)
+        schedule, index = log.script(self.schedule, self._index)
+        step = schedule.step(log.turn(self))
+        return await log.played(step, self.__name__, index, self)
 
     @property
     def calls(self) -> list[TargetCall]:

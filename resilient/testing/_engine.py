@@ -47,6 +47,8 @@ class Scene:
     way: str = "simulated"
     # Whether the listeners of the process stay: a test of policies may have its own.
     others: bool = False
+    # The schedule that the one to be played is a variation of.
+    original: FailureSchedule | None = None
 
 
 def run_once(
@@ -55,7 +57,7 @@ def run_once(
     scene: Scene,
 ) -> Run:
     """Play `schedule` out once; `make` compiles what the callers await, inside of the run."""
-    log = Log()
+    log = Log(original=scene.original, playing=schedule)
     main = partial(_main, make, schedule, scene, log)
     try:
         return virtual_time(

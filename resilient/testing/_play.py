@@ -34,13 +34,13 @@ async def play(step: Step, number: int) -> object:
     """Play `step` in call `number`: return, raise or hang."""
     match step:
         case Ok(value, after) | Bad(value, after):
-            await _pass(after)
+            await passed(after)
             return Answer(number) if value is FRESH else value
         case Fail(_, after):
-            await _pass(after)
-            raise _named(step.make(), number)
+            await passed(after)
+            raise failure(step, number)
         case Stubborn(after):
-            await _outlast(now() + after)
+            await outlast(now() + after)
         case Hang():
             await anyio.sleep_forever()
         case _:
@@ -48,23 +48,26 @@ async def play(step: Step, number: int) -> object:
     return Answer(number)
 
 
-def _named(error: BaseException, number: int) -> BaseException:
-    """Give an error that says nothing a text, so that it is seen where it should not be."""
+def failure(step: Fail, number: int) -> BaseException:
+    """Return the error of a step; one that says nothing has a text, to be seen where it leaks."""
+    text = f"{SCHEDULED} in call {number}"
+    error = step.make(text)
     if not error.args:
-        error.args = (f"{SCHEDULED} in call {number}",)
+        error.args = (text,)
     return error
 
 
-async def _pass(seconds: float) -> None:
+async def passed(seconds: float) -> None:
+    """Let `seconds` pass."""
     if seconds:  # a step of no duration does not even suspend
         await anyio.sleep(seconds)
 
 
-async def _outlast(end: float) -> None:
+async def outlast(end: float) -> None:
     """Wait until `end` and swallow each cancellation that arrives, of either kind."""
     cancelled = anyio.get_cancelled_exc_class()
     try:
-        await _pass(end - now())
+        await passed(end - now())
     except cancelled:
         # A level-triggered cancellation comes back at every await but behind a shield;
         # behind one, only native ones arrive, and each once.

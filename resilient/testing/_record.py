@@ -104,12 +104,18 @@ who: ContextVar[int] = ContextVar("resilient_caller", default=0)
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Log:
-    """Takes notes during a run: a listener of the calls, and the scripted functions' own book."""
+    """Takes notes during a run: a listener of the calls, and the scripted functions' own book.
+
+    `playing` is the schedule of the run, `original` the one that it is a
+    variation of, where an invariant or a search for a shorter one made it.
+    """
 
     calls: list[TargetCall] = field(default_factory=list[TargetCall])
     events: list[Event] = field(default_factory=list[Event])
     noted: list[Noted] = field(default_factory=list[Noted])
     guarded: list[GuardedCall] = field(default_factory=list[GuardedCall])
+    original: FailureSchedule | None = None
+    playing: FailureSchedule | None = None
     count: int = 0
     _known: WeakKeyDictionary[Call, GuardedCall] = field(
         default_factory=WeakKeyDictionary["Call", GuardedCall]
@@ -147,6 +153,20 @@ class Log:
         self._turns[function] = number = self._turns.get(function, 0) + 1
         return number
 
+    def script(self, schedule: FailureSchedule, index: int) -> tuple[FailureSchedule, int]:
+        """Return what somebody who holds `schedule` follows in this run, and as which target.
+
+        Who was made from a schedule before the run, or from a part of it,
+        follows the run's when that is another one.
+        """
+        if self.original is None or self.playing is None or schedule is self.playing:
+            return schedule, index
+        parts = [self.original, *self.original.fallbacks]
+        same = [place for place, part in enumerate(parts) if part is schedule]
+        said = schedule.steps, schedule.then
+        same += [place for place, part in enumerate(parts) if (part.steps, part.then) == said]
+        return (self.playing.of(same[0]), same[0] or index) if same else (schedule, index)
+
     def scripted(
         self,
         what: str | Iterable[Step] | FailureSchedule,
@@ -166,6 +186,17 @@ class Log:
 
     async def played(self, step: Step, name: str, index: int, function: object = None) -> object:
         """Do what a step says, and note the call."""
+        call = self.begun(step, name, index, function)
+        try:
+            call.value = await play(step, call.number)
+        except BaseException as error:
+            self.over(call, error)
+            raise
+        self.over(call)
+        return call.value
+
+    def begun(self, step: Step, name: str, index: int, function: object = None) -> TargetCall:
+        """Note a call that begins now."""
         within = current_call()
         call = TargetCall(
             number=len(self.calls) + 1,
@@ -180,11 +211,9 @@ class Log:
             function=function,
         )
         self.calls.append(call)
-        try:
-            call.value = await play(step, call.number)
-        except BaseException as error:
-            call.error = error
-            raise
-        finally:
-            call.ended, call.ended_order = now(), self.next()
-        return call.value
+        return call
+
+    def over(self, call: TargetCall, error: BaseException | None = None) -> None:
+        """Note that a call has ended now; only its first end counts."""
+        if call.ended is None:
+            call.error, call.ended, call.ended_order = error, now(), self.next()

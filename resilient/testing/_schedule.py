@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from resilient._core.options import choice, number, shown, whole
 from resilient.testing import _text
-from resilient.testing._steps import Ok, Step, Stubborn, is_step
+from resilient.testing._steps import FRESH, Ok, Step, Stubborn, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from resilient.testing._transport import ScheduledTransport
 
 Delivery = Literal["scope", "task"]
 """How the caller is cancelled: by an anyio scope, or by `task.cancel()`."""
@@ -110,6 +112,37 @@ class FailureSchedule:
         if index == 0:
             return self
         return self.fallbacks[index - 1] if index <= len(self.fallbacks) else _WELL
+
+    def transport(
+        self,
+        *,
+        name: str = "server",
+        answer: Any = FRESH,  # noqa: ANN401 - what a server answers is anything
+    ) -> ScheduledTransport:
+        """Return a transport for httpx (or httpx2) whose server does what this schedule says.
+
+        Request i is answered by step i, so the user's own function and client
+        library run as they are: `simulate(fn, schedule, args=(client,), target="real")`,
+        where the client is an `AsyncClient(transport=schedule.transport())`.
+        The client's limits of time are kept as by a network.
+
+        `Ok` and `Bad` answer 200 with their value as JSON, or as an
+        `HttpReply` says; `Ok()` with `answer`, by default one that counts the
+        calls. `Fail` raises: a builtin error as the client library would
+        (`ConnectError`, `ReadError`, `ReadTimeout`), one of the client
+        library's as it is. With a `hint` a builtin is a 503 with
+        `Retry-After`, and a `Fault` is a status that says the same: 429 and
+        503, or 400 to 404 where nobody should try again. `Hang` never answers.
+
+        `name` is what its calls are called in a run.
+
+        >>> schedule = FailureSchedule([Ok(HttpReply(429, headers={"Retry-After": "7"}))])
+        >>> schedule.transport(name="shop")
+        FailureSchedule([Ok(value=HttpReply(status=429, headers={'Retry-After': '7'}))]).transport(name='shop')
+        """
+        from resilient.testing._transport import ScheduledTransport  # noqa: PLC0415 - it records
+
+        return ScheduledTransport(self, name, answer)
 
     @property
     def cooperative(self) -> bool:

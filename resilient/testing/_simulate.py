@@ -44,8 +44,8 @@ def simulate(
     A guarded function, a pipeline or a manager is compiled anew around
     functions that do what the schedule says, so the policies are tested and
     the function itself is not called; `target="real"` leaves everything in its
-    place, for functions whose arguments are faulty: a `FaultyBackend`, or a
-    client with `schedule.transport()`. A function that nobody guards is called
+    place, for functions whose arguments are faulty: a `FaultyBackend`, or an
+    HTTP client with `schedule.transport()`. A function that nobody guards is called
     with a `FaultyBackend` of the schedule in front of its `args`.
 
     Each run has a world of its own: the clock begins at 0, circuit breakers
@@ -63,9 +63,10 @@ def simulate(
     (2, 3.0, <answer of call 2>)
     """
     choice(target, "simulate(target=)", get_args(What))
-    played = _with(schedule_of(schedule), cancel_at, cancel, callers)
+    asked = schedule_of(schedule)
+    played = _with(asked, cancel_at, cancel, callers)
     given = tuple(args), dict(kwargs or {}), target == "real"
-    scene = Scene(backend=backend, horizon=horizon)
+    scene = Scene(backend=backend, horizon=horizon, original=asked)
     return _played(what, given, played, scene)
 
 

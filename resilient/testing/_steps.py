@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from resilient._core.faults import Fault
 from resilient._core.options import number
@@ -27,19 +27,21 @@ class _Fresh:
 FRESH: Final = _Fresh()
 
 
-class _Step:
-    """A step: `after` seconds pass, then something comes of the call."""
+class Shown:
+    """A value whose `repr` is the code that makes it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the code that makes this step; defaults are left out."""
+        """Return the code that makes it; defaults are left out."""
         said: list[str] = []
-        for field in fields(self):  # type: ignore[arg-type]  # every step is a dataclass
+        for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses
             value = getattr(self, field.name)
-            if field.default is MISSING:
+            made = field.default_factory
+            default = field.default if made is MISSING else made()
+            if default is MISSING:
                 said.append(_code(value))
-            elif value is not field.default and value != field.default:
+            elif value is not default and value != default:
                 said.append(f"{field.name}={_code(value)}")
         return f"{type(self).__name__}({', '.join(said)})"
 
@@ -47,6 +49,12 @@ class _Step:
         """Print the same code where a printer has ideas of its own."""
         del cycle
         printer.text(repr(self))
+
+
+class _Step(Shown):
+    """A step: `after` seconds pass, then something comes of the call."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,9 +131,9 @@ class Fail(_Step):
         """Be equal to what it equals."""
         return hash((self.error, self.after, self.hint))
 
-    def make(self) -> BaseException:
-        """Return a fresh error."""
-        error = FaultError(self.error) if isinstance(self.error, Fault) else self.error()
+    def make(self, text: str = "scheduled") -> BaseException:
+        """Return a fresh error; one of a class that must have a text has `text`."""
+        error = FaultError(self.error) if isinstance(self.error, Fault) else _made(self.error, text)
         if self.hint is not None:
             error.retry_after = self.hint  # type: ignore[attr-defined]
         return error
@@ -168,6 +176,15 @@ STEPS: Final = get_args(Step)
 def is_step(value: object) -> bool:
     """Tell whether a value is one of the steps."""
     return isinstance(value, STEPS)
+
+
+def _made(error: Callable[[], BaseException], text: str) -> BaseException:
+    try:
+        return error()
+    except TypeError:
+        if not isinstance(error, type):
+            raise
+        return cast("Callable[[str], BaseException]", error)(text)
 
 
 def _code(value: object) -> str:
