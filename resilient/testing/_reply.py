@@ -103,13 +103,13 @@ class HttpReply(Shown):
         """Be equal to what it equals; the values of JSON cannot be hashed."""
         return hash((self.status, self.content, tuple(self.headers.items()), self.gap))
 
-    @property
-    def pieces(self) -> Pieces:
-        """The body, in the pieces in which it is sent."""
-        if self.json is not FRESH:
-            return (written(self.json, "HttpReply(json=)"),)
-        parts = (self.content,) if isinstance(self.content, bytes | str) else self.content
-        return tuple(part.encode() if isinstance(part, str) else part for part in parts)
+
+def pieces_of(reply: HttpReply) -> Pieces:
+    """Return the body, in the pieces in which it is sent."""
+    if reply.json is not FRESH:
+        return (written(reply.json, "HttpReply(json=)"),)
+    parts = (reply.content,) if isinstance(reply.content, bytes | str) else reply.content
+    return tuple(part.encode() if isinstance(part, str) else part for part in parts)
 
 
 def reply_of(value: Any, number: int) -> HttpReply:  # noqa: ANN401 - what a step answers with

@@ -136,9 +136,8 @@ class FailureSchedule:
 
         `name` is what its calls are called in a run.
 
-        >>> schedule = FailureSchedule([Ok(HttpReply(429, headers={"Retry-After": "7"}))])
-        >>> schedule.transport(name="shop")
-        FailureSchedule([Ok(value=HttpReply(status=429, headers={'Retry-After': '7'}))]).transport(name='shop')
+        >>> FailureSchedule([Ok(HttpReply(503))]).transport(name="shop")
+        FailureSchedule([Ok(value=HttpReply(status=503))]).transport(name='shop')
         """
         from resilient.testing._transport import ScheduledTransport  # noqa: PLC0415 - it records
 

@@ -15,15 +15,16 @@ from resilient._core.options import text
 from resilient._runtime.clock import now
 from resilient.testing._backend import running
 from resilient.testing._play import SCHEDULED, failure, outlast, passed
+from resilient.testing._record import Log
 from resilient.testing._reply import (
     CONNECTING,
     HttpReply,
     name_of_error,
     network_error,
+    pieces_of,
     refusal_of,
     reply_of,
 )
-from resilient.testing._record import Log
 from resilient.testing._steps import FRESH, Bad, Fail, Hang, Ok, Stubborn
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ class Wire:
     """
 
     def __init__(self, request: Any) -> None:  # noqa: ANN401 - as above
-        limits = request.extensions.get("timeout") or {}
+        limits: dict[str, float | None] = request.extensions.get("timeout") or {}
         self.library: ModuleType = sys.modules[type(request).__module__.partition(".")[0]]
-        self._connect: float | None = limits.get("connect")
-        self._read: float | None = limits.get("read")
+        self._connect = limits.get("connect")
+        self._read = limits.get("read")
 
     async def read(self, seconds: float) -> None:
         """Wait until something comes after `seconds`, for as long as the client waits for that."""
@@ -151,7 +152,7 @@ class _Body:
     """The body of an answer; the call is over when it has been read or closed."""
 
     def __init__(self, reply: HttpReply, wire: Wire, log: Log, call: TargetCall) -> None:
-        self._pieces = list(reversed(reply.pieces))
+        self._pieces = list(reversed(pieces_of(reply)))
         self._reply, self._wire = reply, wire
         self._log, self._call = log, call
 
