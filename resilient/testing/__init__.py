@@ -24,7 +24,18 @@ from resilient.testing._run import CallerRun, Run
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
 from resilient.testing._spans import CapturedSpans, capture_spans
-from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    Bad,
+    Cut,
+    CutError,
+    Fail,
+    FaultError,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 from resilient.testing._strategies import arrivals, cancellations, schedules, schedules_for
 from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._tester import Tester
@@ -42,6 +53,8 @@ __all__ = (
     "CapturedMetric",
     "CapturedSpans",
     "check_backend",
+    "Cut",
+    "CutError",
     "Fail",
     "FailureSchedule",
     "FaultError",
@@ -56,6 +69,7 @@ __all__ = (
     "invariant",
     "InvariantBroken",
     "INVARIANTS",
+    "Items",
     "leftovers",
     "Log",
     "MetricPoint",

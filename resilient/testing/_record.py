@@ -6,6 +6,7 @@ instant can be told apart only by which came first.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from weakref import WeakKeyDictionary
 from resilient._core.events import Event
 from resilient._runtime.call import current_call
 from resilient._runtime.clock import now
-from resilient.testing._play import play
+from resilient.testing._play import before_item, end_of_stream, items_of, play
 from resilient.testing._schedule import FailureSchedule, schedule_of
+from resilient.testing._steps import is_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from resilient._runtime.call import Call
     from resilient._runtime.plan import Plan
@@ -55,6 +57,8 @@ class TargetCall:
     happened in the run. `index` is the place of the function among all
     targets, `caller` the number of the caller, `within` that of the guarded
     call that it was made in, and `attempt` the number of the attempt there.
+    `items` are those that a stream has given so far (`None` of what is none),
+    and `cut` says that it came to a `Cut()`.
     """
 
     number: int
@@ -71,11 +75,15 @@ class TargetCall:
     value: Any = None
     error: BaseException | None = None
     function: object = None
+    items: list[Any] | None = None
+    cut: bool = False
 
     def __str__(self) -> str:
         """Describe the call on one line."""
         end = "still running" if self.ended is None else f"{self.ended:.6g} s"
-        came = type(self.error).__name__ if self.error is not None else repr(self.value)
+        came = repr(self.value) if self.items is None else f"{len(self.items)} items"
+        if self.error is not None:
+            came = type(self.error).__name__ + ("" if self.items is None else f" after {came}")
         return f"call {self.number} of {self.target}: {self.started:.6g} s .. {end}, {came}"
 
 
@@ -173,16 +181,24 @@ class Log:
         name: str = "target",
         *,
         index: int = 0,
-    ) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """Return an async function that follows a schedule and notes each call."""
+        stream: bool = False,
+    ) -> Callable[..., Any]:
+        """Return an async (generator) function that follows a schedule and notes each call."""
         answers = schedule_of(what)
         mine = object()
 
         async def function(*_args: object, **_kwargs: object) -> object:
             return await self.played(answers.step(self.turn(mine)), name, index)
 
-        function.__name__ = function.__qualname__ = name
-        return function
+        async def items(*_args: object, **_kwargs: object) -> AsyncGenerator[object]:
+            played = self.streamed(answers.step(self.turn(mine)), name, index)
+            async with aclosing(played) as found:
+                async for item in found:
+                    yield item
+
+        made = items if stream else function
+        made.__name__ = made.__qualname__ = name
+        return made
 
     async def played(self, step: Step, name: str, index: int, function: object = None) -> object:
         """Do what a step says, and note the call."""
@@ -194,6 +210,24 @@ class Log:
             raise
         self.over(call)
         return call.value
+
+    async def streamed(
+        self, step: Step, name: str, index: int, function: object = None
+    ) -> AsyncGenerator[object]:
+        """Give the items of a step, and note the call."""
+        call = self.begun(step, name, index, function)
+        call.items = []
+        try:
+            for place, item in enumerate(items_of(step, call.number)):
+                await before_item(step, place)
+                call.items.append(item)
+                yield item
+            call.cut = is_cut(step)
+            await end_of_stream(step, call.number)
+        except BaseException as error:
+            self.over(call, error)
+            raise
+        self.over(call)
 
     def begun(self, step: Step, name: str, index: int, function: object = None) -> TargetCall:
         """Note a call that begins now."""

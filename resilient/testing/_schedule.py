@@ -36,6 +36,9 @@ class FailureSchedule:
     a `"task"`, by `task.cancel()`, which cancels once (trio has only scopes).
     `jitter_seed` seeds the random source of the run.
 
+    Of a stream the first caller has `take` items and then closes it (`None`:
+    all of them), and pauses for `pause` seconds with each.
+
     Anything that is no step is a `TypeError`, a negative instant a
     `ValueError`.
 
@@ -50,6 +53,8 @@ class FailureSchedule:
     cancel_at: float | None = field(default=None, kw_only=True)
     cancel: Delivery = field(default="scope", kw_only=True)
     jitter_seed: int = field(default=0, kw_only=True)
+    take: int | None = field(default=None, kw_only=True)
+    pause: float = field(default=0.0, kw_only=True)
 
     if TYPE_CHECKING:
         # Any sequence will do; what is kept are tuples.
@@ -63,6 +68,8 @@ class FailureSchedule:
             cancel_at: float | None = None,
             cancel: Delivery = "scope",
             jitter_seed: int = 0,
+            take: int | None = None,
+            pause: float = 0.0,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -76,6 +83,9 @@ class FailureSchedule:
             number(self.cancel_at, "FailureSchedule(cancel_at=)", least=0)
         choice(self.cancel, "FailureSchedule(cancel=)", get_args(Delivery))
         whole(self.jitter_seed, "FailureSchedule(jitter_seed=)", least=0)
+        if self.take is not None:
+            whole(self.take, "FailureSchedule(take=)")
+        number(self.pause, "FailureSchedule(pause=)", least=0)
 
     @classmethod
     def parse(cls, text: str, /) -> FailureSchedule:
@@ -84,13 +94,17 @@ class FailureSchedule:
         `x` fails with `ConnectionError`, `~` hangs, `.` answers, `!` answers
         and swallows cancellation. Digits after a symbol are the whole seconds
         before its outcome, `*` at the end repeats the last symbol for ever,
-        blanks are for the reader. Anything else is a `ValueError`. `str` of
+        blanks are for the reader. In front of the symbol that a stream ends
+        with, `:` is an item and digits the seconds before it; `/` ends it
+        without its end marker. Anything else is a `ValueError`. `str` of
         such a schedule gives the text back.
 
         >>> FailureSchedule.parse("x2 ~ .")
         FailureSchedule([Fail(ConnectionError, after=2), Hang(), Ok()])
         >>> str(FailureSchedule.parse("x2 ~ x*"))
         'x2~x*'
+        >>> FailureSchedule.parse("::x :5:2.")
+        FailureSchedule([Items(2, then=Fail(ConnectionError)), Items(2, gap=2, after=5)])
         """
         steps, then = _text.parse(text)
         return cls(steps) if then is None else cls(steps, then=then)

@@ -7,11 +7,12 @@ so a failing example can be pasted into a test.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from resilient._core.faults import Fault
-from resilient._core.options import number
+from resilient._core.options import number, shown, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,75 @@ class Stubborn(_Step):
         number(self.after, "Stubborn(after)", least=0)
 
 
-Step = Ok | Fail | Hang | Bad | Stubborn
+class CutError(Exception):
+    """What a stream raises whose source was cut: what `Cut()` comes to where items are objects."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cut(Shown):
+    """The end of a stream that is none: what it is made from stopped before its end marker.
+
+    A source that knows its end marker raises, and so does the scripted
+    generator: `CutError`. A server just ends its answer, without the marker:
+    the function that reads it has to notice.
+    """
+
+
+Ending = Ok | Fail | Hang | Cut
+"""How a stream ends."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Items(_Step):
+    """Give `n` items, `gap` seconds apart and the first after `after` seconds, then end.
+
+    `n` is a number, or a list of the items themselves. `then` says how it
+    ends: `Ok()`, `Fail(...)`, `Hang()`, which gives no more, or `Cut()`; an
+    `after` of its own passes first.
+
+    >>> Items(2, gap=1, then=Fail(ConnectionError))
+    Items(2, gap=1, then=Fail(ConnectionError))
+    """
+
+    n: int | tuple[Any, ...]
+    gap: float = 0
+    then: Ending = Ok()
+    after: float = 0
+
+    if TYPE_CHECKING:
+        # Any list of items will do.
+        def __init__(
+            self,
+            n: int | Iterable[Any],
+            gap: float = 0,
+            then: Ending = ...,
+            after: float = 0,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if isinstance(self.n, int):
+            whole(self.n, "Items(n)", least=0)
+        else:
+            object.__setattr__(self, "n", _several(self.n))
+        number(self.gap, "Items(gap=)", least=0)
+        number(self.after, "Items(after=)", least=0)
+        if not isinstance(cast("object", self.then), Ending):
+            raise TypeError(
+                f"Items(then=) takes Ok(), Fail(...), Hang() or Cut(), not {shown(self.then)}"
+            )
+        if isinstance(self.then, Ok) and self.then.value is not FRESH:
+            raise ValueError("Items(then=) takes an Ok without a value: a stream ends with none")
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The items, each as it was given or `FRESH`."""
+        return (FRESH,) * self.n if isinstance(self.n, int) else self.n
+
+
+Step = Ok | Fail | Hang | Bad | Stubborn | Items
 
 
 STEPS: Final = get_args(Step)
@@ -187,7 +256,20 @@ def _made(error: Callable[[], BaseException], text: str) -> BaseException:
         return cast("Callable[[str], BaseException]", error)(text)
 
 
+def is_cut(step: Step) -> bool:
+    """Tell whether a step comes to the end of a stream that is none."""
+    return isinstance(step, Items) and isinstance(step.then, Cut)
+
+
+def _several(items: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was written
+    if not isinstance(items, Iterable) or isinstance(items, str | bytes):
+        raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
+    return tuple(cast("Iterable[Any]", items))
+
+
 def _code(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_code(part) for part in cast('tuple[object, ...]', value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     if isinstance(value, Fault):
