@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    FRESH,
+    Bad,
+    Cut,
+    Fail,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +33,12 @@ if TYPE_CHECKING:
 
     from resilient.testing._interest import Interest, OfLeaf
     from resilient.testing._schedule import Delivery
-    from resilient.testing._steps import Step
+    from resilient.testing._steps import Ending, Step
 
     Cancellation = tuple[float, Delivery]
 
 _SEEDS = st.integers(0, 255)
+_MOST_ITEMS = 3
 _NOBODY: tuple[None, Delivery] = (None, "scope")
 
 
@@ -61,6 +72,7 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
     steps = draw(st.lists(_steps(first), max_size=interest.steps))
     then = draw(_then(first))
     fallbacks = [draw(_of_further(leaf)) for leaf in others]
+    take, pause = draw(_consumers(interest)) if interest.stream else (None, 0.0)
     gaps = draw(st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1))
     at, delivery = draw(_cancelled(interest.instants) if cancellation else st.none()) or _NOBODY
     while fallbacks and fallbacks[-1] == FailureSchedule():
@@ -74,7 +86,14 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
         cancel_at=at,
         cancel=delivery,
         jitter_seed=draw(_SEEDS),
+        take=take,
+        pause=pause,
     )
+
+
+def _consumers(interest: Interest) -> SearchStrategy[tuple[int | None, float]]:
+    """Return how many items the consumer takes, and how long it has each of them."""
+    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(interest.pauses))
 
 
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
@@ -96,11 +115,29 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     ]
     if leaf.bad:
         found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
+    if leaf.stream:
+        found.append(_items(leaf))
     if leaf.limited:
         found.append(st.just(Hang()))
     if leaf.stubborn:
         found.append(st.builds(Stubborn, seconds))
     return st.one_of(found)
+
+
+def _items(leaf: OfLeaf) -> SearchStrategy[Items]:
+    """Return streams, the simplest first: of one item, that ends, fails, is cut or hangs."""
+    endings: list[Ending] = [Ok(), *(Fail(error) for error in leaf.errors[:3]), Cut()]
+    if leaf.limited_items:
+        endings.append(Hang())
+    one = leaf.good[0]
+    counts = st.integers(0, _MOST_ITEMS)
+    return st.builds(
+        Items,
+        counts if one is FRESH else counts.map(lambda count: [one] * count),
+        gap=st.sampled_from(leaf.gaps),
+        then=st.sampled_from(endings),
+        after=st.sampled_from(leaf.latencies),
+    )
 
 
 def _then(leaf: OfLeaf) -> SearchStrategy[Step]:

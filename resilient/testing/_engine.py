@@ -16,6 +16,7 @@ from resilient._runtime.world import World
 from resilient.testing._backend import running
 from resilient.testing._book import Book, NotingBudgets
 from resilient.testing._caller import Caller
+from resilient.testing._consumer import Consumer
 from resilient.testing._details import Details
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Log
@@ -118,7 +119,14 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
 
     async def caller(number: int, at: float) -> None:
         cancel_at = schedule.cancel_at if number == 0 else None
-        one = Caller(ready.call, log, number)
+        call = ready.call
+        consumer = None
+        if ready.stream:
+            consumer = Consumer(
+                call, log, *((schedule.take, schedule.pause) if number == 0 else ())
+            )
+            call = consumer.consume
+        one = Caller(call, log, number, consumer)
         ended[number] = await one.run(at, cancel_at, schedule.cancel)
 
     if len(schedule.arrivals) == 1:

@@ -17,11 +17,12 @@ from resilient._core.conditions import AnyOf, Condition, Named, with_classify
 from resilient._core.fallback import REQUEST
 from resilient._core.faults import Fault
 from resilient._core.hints import DAY
+from resilient._kinds import is_stream
 from resilient._policies import Retry, Timeout
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._anatomy import Around
 from resilient.testing._play import Answer
-from resilient.testing._steps import FRESH, Interruption
+from resilient.testing._steps import FRESH, Fail, Interruption
 from resilient.testing._subject import example_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class OfLeaf:
     limited: bool = False
     """Whether a limit ends a call that hangs."""
     stubborn: bool = True
+    stream: bool = False
+    gaps: list[float] = field(default_factory=lambda: [0.0])
+    """How long after one item the next one should come."""
+    limited_items: bool = False
+    """Whether a limit ends a stream that hangs behind an item."""
 
 
 @dataclass(slots=True)
@@ -77,6 +83,13 @@ class Interest:
     """How many calls should fail first, to trip a breaker or just not."""
     per_caller: int = 1
     """How many calls one caller makes of the first function, when all of them fail."""
+    pauses: list[float] = field(default_factory=lambda: [0.0])
+    """How long a consumer should have each item."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether it gives a stream."""
+        return self.leaves[0].stream
 
 
 def interest_of(
@@ -112,6 +125,7 @@ def interest_of(
         steps=int(min(_MOST_STEPS, attempts + 2)),
         trips=trips,
         per_caller=max(1, int(min(attempts, _MOST_STEPS))),
+        pauses=_unique([0.0, *(gap for leaf in leaves for gap in leaf.gaps)]),
     )
 
 
@@ -146,14 +160,22 @@ def _of_leaf(
     choices = [part[0] for part in above if isinstance(part, tuple)]
     limits = sorted(set(_limits(around, choices)))
     judges = list(_judges(around, choices))
+    seconds = [one.policy for one in around if isinstance(one.policy, Timeout)]
+    whole = min(
+        [*(one.seconds for one in seconds), *(one.policy.deadline for one in choices)], default=inf
+    )
+    first = min((one.first_item for one in seconds), default=inf)
+    between = min((one.between_items for one in seconds), default=inf)
     return OfLeaf(
         errors=_errors(around, choices),
         latencies=_latencies(limits),
         hints=_hints(around, limits) if _retries(around) or choices else [],
         good=_good(node.name, judges, good),
         bad=_bad(judges, bad),
-        limited=any(part.policy.kind == "timeout" and _seconds(part) < inf for part in around)
-        or any(choice.policy.deadline < inf for choice in choices),
+        limited=min(whole, first) < inf,
+        stream=is_stream(path[-1][1].fn),
+        gaps=_unique([0.0, 1.0, *(_near(between) if between < inf else [])]),
+        limited_items=min(whole, between) < inf,
     )
 
 
@@ -210,14 +232,18 @@ def _named(condition: Condition) -> list[type[Exception]]:
 
 def _accepts(on: Condition, cls: type[Exception]) -> bool:
     try:
-        return on.decide(cls()) is not False
+        return on.decide(_made(cls)) is not False
     except Exception:  # noqa: BLE001 - a predicate that cannot take such an error
         return False
 
 
+def _made(cls: type[Exception]) -> BaseException:
+    return Fail(cls).make()
+
+
 def _can_be_made(cls: type[Exception]) -> bool:
     try:
-        cls()
+        _made(cls)
     except Exception:  # noqa: BLE001 - it wants arguments, which nobody knows
         return False
     return True
@@ -237,11 +263,6 @@ def _limits(around: list[Around], choices: list[Choice]) -> Iterator[float]:
             options = (policy.options or policy.default).policy
             yield from (options.trip.slow_call, options.probe_timeout)
     yield from (one.policy.deadline for one in choices)
-
-
-def _seconds(part: Around) -> float:
-    policy = part.policy
-    return policy.seconds if isinstance(policy, Timeout) else inf
 
 
 def _latencies(limits: Iterable[float]) -> list[float]:

@@ -6,10 +6,11 @@ instant can be told apart only by which came first.
 
 from __future__ import annotations
 
+import sys
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from resilient._core.events import Event
@@ -108,6 +109,12 @@ class Noted:
 
 who: ContextVar[int] = ContextVar("resilient_caller", default=0)
 """The number of the caller that this code runs for."""
+
+
+def current_span() -> object:
+    """Return the current span; before anybody has loaded the API there is none."""
+    trace = cast("Any", sys.modules.get("opentelemetry.trace"))
+    return None if trace is None else trace.get_current_span()
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

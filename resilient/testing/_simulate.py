@@ -37,6 +37,8 @@ def simulate(
     cancel_at: float | None = _UNSET,
     cancel: Delivery = _UNSET,
     callers: int = _UNSET,
+    take: int | None = _UNSET,
+    pause: float = _UNSET,
     horizon: float = 1e6,
 ) -> Run:
     """Play `schedule` out against a function, in virtual time, and return what came of it.
@@ -52,8 +54,11 @@ def simulate(
     are closed, budgets full, the random source is seeded by the schedule, and
     neither the log nor the listeners of the process hear of it. `args` and
     `kwargs` are passed on (a parameter that must be there gets a text).
-    `cancel_at`, `cancel` and `callers` (that many at once) are written into
-    the schedule that the run reports. A run that is not over after `horizon`
+    `cancel_at`, `cancel`, `callers` (that many at once), `take` and `pause`
+    are written into the schedule that the run reports.
+
+    Of an async generator function, or a manager of such, the callers take the
+    items: `run.items` has what came before the result. A run that is not over after `horizon`
     virtual seconds is a `Stuck`, which is an `AssertionError`.
 
     >>> @retry(attempts=3, backoff=[1])
@@ -64,7 +69,8 @@ def simulate(
     """
     choice(target, "simulate(target=)", get_args(What))
     asked = schedule_of(schedule)
-    played = _with(asked, cancel_at, cancel, callers)
+    changes = {"cancel_at": cancel_at, "cancel": cancel, "take": take, "pause": pause}
+    played = _with(asked, callers, changes)
     given = tuple(args), dict(kwargs or {}), target == "real"
     scene = Scene(backend=backend, horizon=horizon, original=asked)
     return _played(what, given, played, scene)
@@ -96,18 +102,9 @@ def _played(
         del run  # whoever keeps this frame would keep the run
 
 
-def _with(
-    schedule: FailureSchedule,
-    cancel_at: float | None,
-    cancel: Delivery,
-    callers: int,
-) -> FailureSchedule:
-    changes: dict[str, Any] = {}
-    if cancel_at is not _UNSET:
-        changes["cancel_at"] = cancel_at
-    if cancel is not _UNSET:
-        changes["cancel"] = cancel
+def _with(schedule: FailureSchedule, callers: int, changes: dict[str, Any]) -> FailureSchedule:
+    given = {name: value for name, value in changes.items() if value is not _UNSET}
     if callers is not _UNSET:
         number = whole(callers, "simulate(callers=)")
-        changes["arrivals"] = (schedule.arrivals[0],) * number
-    return replace(schedule, **changes) if changes else schedule
+        given["arrivals"] = (schedule.arrivals[0],) * number
+    return replace(schedule, **given) if given else schedule

@@ -11,21 +11,23 @@ import functools
 import inspect
 import types
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.functions import function_name, name_of
 from resilient._guard import Inside, inside
-from resilient._kinds import is_coroutine_function
+from resilient._kinds import is_coroutine_function, is_stream
 from resilient._manager import FallbackManager, manager_like
 from resilient._manager_of import function_behind, manager_of
-from resilient._policies import Fallback
+from resilient._policies import Fallback, Timeout
 from resilient._stack import Pipeline, explain
 from resilient._target import Target
 from resilient.testing._anatomy import anatomy_of, is_manager
 from resilient.testing._backend import FaultyBackend
+from resilient.testing._steps import Items
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from resilient._policies import Policy
     from resilient.testing._anatomy import Guarded
@@ -38,13 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the callers of a run await, and what it is made of."""
+    """What the callers of a run await, or with `stream` iterate over, and what it is made of."""
 
-    call: Callable[[], Awaitable[Any]]
+    call: Callable[[], Any]
     anatomy: Guarded | None
     name: str = ""
     real: bool = True
     explanation: str | None = None
+    stream: bool = False
 
 
 class Argument(str):
@@ -66,19 +69,43 @@ def made_ready(
     if not is_guarded(what):
         backend = () if real else (FaultyBackend(schedule),)
         call = _plain(what, backend, args, kwargs)
-        return Ready(functools.partial(call, *args, **kwargs), None, name_of(what))
+        return Ready(
+            functools.partial(call, *args, **kwargs),
+            None,
+            name_of(what),
+            stream=is_stream(what),
+        )
     if real:
         fn = what
     else:
         fn = scripted(what, schedule, log)
         args = args or arguments_of(what, kwargs)
-    call = fn.run if is_manager(fn) else fn
+    stream = gives_stream(fn)
+    call = (fn.stream if stream else fn.run) if is_manager(fn) else fn
     return Ready(
         functools.partial(call, *args, **kwargs),
         anatomy_of(_behind(fn)),
         real=real,
         explanation=explain(fn),
+        stream=stream,
     )
+
+
+def gives_stream(what: Any) -> bool:  # noqa: ANN401
+    """Tell whether a function, a pipeline or a manager gives a stream."""
+    if isinstance(what, Pipeline):
+        return _limits_items(what.policies)
+    if not is_manager(what):
+        return is_stream(what)
+    fn = function_behind(what)
+    calls = [target.call for target in what.targets] if fn is None else [fn]
+    return any(call is not None and is_stream(call) for call in calls)
+
+
+def _limits_items(policies: Sequence[Policy]) -> bool:
+    """Tell whether policies can only stand around a stream."""
+    limits = [part for part in policies if isinstance(part, Timeout)]
+    return any(min(one.first_item, one.between_items) < inf for one in limits)
 
 
 def is_guarded(what: Any) -> bool:  # noqa: ANN401
@@ -90,7 +117,9 @@ def example_of(what: Any) -> Guarded | None:  # noqa: ANN401
     """Return what a function, a pipeline or a manager is made of, before any run."""
     if not is_guarded(what):
         return None
-    return anatomy_of(_behind(rebuilt(what, lambda fn, name: _like(_stand_in(), fn, name))))
+    return anatomy_of(
+        _behind(rebuilt(what, lambda fn, name: _like(_stand_in(stream=is_stream(fn)), fn, name)))
+    )
 
 
 def scripted(what: Any, schedule: FailureSchedule, log: Log) -> Any:  # noqa: ANN401
@@ -100,9 +129,20 @@ def scripted(what: Any, schedule: FailureSchedule, log: Log) -> Any:  # noqa: AN
     def script(fn: Any, name: str) -> Any:  # noqa: ANN401
         nonlocal count
         index, count = count, count + 1
-        return _like(log.scripted(schedule.of(index), name, index=index), fn, name)
+        mine, stream = schedule.of(index), is_stream(fn)
+        _check_kind(mine, name, stream=stream)
+        return _like(log.scripted(mine, name, index=index, stream=stream), fn, name)
 
     return rebuilt(what, script)
+
+
+def _check_kind(schedule: FailureSchedule, name: str, *, stream: bool) -> None:
+    for step in (*schedule.steps, schedule.then):
+        if isinstance(step, Items) and not stream:
+            raise TypeError(
+                f"{name} gives no stream, and the schedule has {step!r}:"
+                " items are for async generator functions"
+            )
 
 
 def rebuilt(what: Any, script: Script) -> Any:  # noqa: ANN401
@@ -161,7 +201,7 @@ def _target(target: Target[Any], script: Script) -> Target[Any]:
     def first() -> Any:  # noqa: ANN401
         if target.call is not None and inside(target.call) is not None:
             return _function(target.call, script)
-        return script(target.call or _stand_in(), target.name)
+        return script(target.call or _stand_in(stream=False), target.name)
 
     policies, fn = _policies(target.policies.policies, first, script)
     return Target(
@@ -187,12 +227,17 @@ def _like(function: Any, fn: Any, name: str) -> Any:  # noqa: ANN401
     return function
 
 
-def _stand_in() -> Any:  # noqa: ANN401
-    """Return a function for a place where none is called."""
+def _stand_in(*, stream: bool) -> Any:  # noqa: ANN401
+    """Return a function of its kind for a place where none is called."""
 
-    async def target(*args: object, **kwargs: object) -> None: ...
+    async def target(*_args: object, **_kwargs: object) -> None: ...
 
-    return target
+    async def items(*_args: object, **_kwargs: object) -> AsyncGenerator[None]:
+        yield
+
+    made = items if stream else target
+    made.__name__ = made.__qualname__ = "target"
+    return made
 
 
 def _with_parameters(pipeline: Pipeline) -> Any:  # noqa: ANN401
@@ -200,21 +245,17 @@ def _with_parameters(pipeline: Pipeline) -> Any:  # noqa: ANN401
     keys = [getattr(getattr(part, "options", None), "key", None) for part in pipeline.policies]
     names = dict.fromkeys(key for key in keys if isinstance(key, str))
 
-    async def target(*args: object, **kwargs: object) -> None: ...
-
+    made = _stand_in(stream=_limits_items(pipeline.policies))
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    target.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in names]
-    )
-    target.__qualname__ = "target"
-    return target
+    made.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return made
 
 
 def arguments_of(what: Any, given: Mapping[str, Any]) -> tuple[Argument, ...]:  # noqa: ANN401
     """Return an argument for each parameter that a guarded function must have."""
     if is_manager(what):
         calls = [one.call for one in what.targets if one.call is not None]
-        return arguments_of((calls or [function_behind(what) or _stand_in()])[0], given)
+        return arguments_of((calls or [function_behind(what) or _stand_in(stream=False)])[0], given)
     if isinstance(what, Pipeline):
         what = _with_parameters(what)
     try:
@@ -234,7 +275,7 @@ def _plain(
     backend: tuple[FaultyBackend, ...],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-) -> Callable[..., Awaitable[Any]]:
+) -> Callable[..., Any]:
     """Return a function that nobody guards, with the backend as its first argument."""
     if not callable(fn) or isinstance(fn, type):
         raise TypeError(
@@ -252,9 +293,9 @@ def _plain(
         ) from None
     except ValueError:  # no signature to be had
         pass
-    if not is_coroutine_function(fn):
-        return _checked(fn, made)
-    return made
+    if is_coroutine_function(fn) or is_stream(fn):
+        return made
+    return _checked(fn, made)
 
 
 def _checked(fn: Any, made: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:  # noqa: ANN401

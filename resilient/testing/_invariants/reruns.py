@@ -24,7 +24,7 @@ from resilient.errors import ResilientError
 from resilient.testing._invariants._common import Broken, Found, calls_of, kind, s
 from resilient.testing._record import Cancelled, Raised, Returned
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Fail, Ok
+from resilient.testing._steps import Fail, Items, Ok
 from resilient.testing._virtual_run import Stuck
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from resilient._core.events import AttemptEnded
     from resilient.testing._anatomy import Guarded
     from resilient.testing._engine import Listening
-    from resilient.testing._record import Result
-    from resilient.testing._run import Run
+    from resilient.testing._record import Result, TargetCall
+    from resilient.testing._run import CallerRun, Run
     from resilient.testing._steps import Step
     from resilient.testing._virtual import Backend
 
@@ -163,8 +163,15 @@ def outcome_of(run: Run) -> list[Any]:
         ("call", call.target, call.caller, round(call.started, 6), _rounded(call.ended))
         for call in run.calls
     ]
-    ends = [("caller", one.number, _name(one.result), round(one.ended, 6)) for one in run.callers]
+    ends = [
+        ("caller", one.number, _name(one.result), round(one.ended, 6), _items(one))
+        for one in run.callers
+    ]
     return calls + ends
+
+
+def _items(caller: CallerRun) -> str | None:
+    return None if caller.items is None else f"{len(caller.items)} items"
 
 
 def _rounded(value: float | None) -> float | None:
@@ -276,8 +283,12 @@ def _count(run: Run, index: int) -> int:
 def _good(schedule: FailureSchedule) -> Step:
     """Return an answer that the schedule knows to be good."""
     known = [schedule.then, *schedule.steps, *(one.then for one in schedule.fallbacks)]
-    found = next((step for step in known if isinstance(step, Ok)), Ok())
-    return replace(found, after=0)
+    for step in known:
+        if isinstance(step, Items) and isinstance(step.n, tuple) and step.n:
+            return Items(step.n[:1])
+        if isinstance(step, Ok):
+            return replace(step, after=0)
+    return Ok()
 
 
 def _answered(run: Run, before: Run) -> Found:
@@ -289,7 +300,7 @@ def _answered(run: Run, before: Run) -> Found:
                 f"a call at {s(caller.started)}, when everything is well again, is answered", came
             )
             return
-        answered = run.details.real or any(call.value is result.value for call in mine)
+        answered = run.details.real or any(_is_from(caller, result, call) for call in mine)
         if not answered and not any(one.around("middleware") for one in _everything(run)):
             yield Broken(f"a call at {s(caller.started)} is answered by a target", "it was not")
             return
@@ -302,6 +313,12 @@ def _answered(run: Run, before: Run) -> Found:
                 f'"{circuit.name}" closed after {circuit.policy.successes} successes',
                 f"it is {circuit.breaker.state}",
             )
+
+
+def _is_from(caller: CallerRun, result: Returned, call: TargetCall) -> bool:
+    if caller.items is None:
+        return call.value is result.value
+    return call.items is not None and call.error is None
 
 
 def _everything(run: Run) -> list[Guarded]:
