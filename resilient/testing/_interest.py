@@ -161,9 +161,8 @@ def _of_leaf(
     limits = sorted(set(_limits(around, choices)))
     judges = list(_judges(around, choices))
     seconds = [one.policy for one in around if isinstance(one.policy, Timeout)]
-    whole = min(
-        [*(one.seconds for one in seconds), *(one.policy.deadline for one in choices)], default=inf
-    )
+    whole = min((one.seconds for one in seconds), default=inf)
+    whole = min((whole, *(one.policy.deadline for one in choices)))
     first = min((one.first_item for one in seconds), default=inf)
     between = min((one.between_items for one in seconds), default=inf)
     return OfLeaf(

@@ -41,7 +41,7 @@ def nothing_called_afterwards(run: Run) -> Found:
     """After a cancellation nothing is called, at that very instant neither."""
     for caller in run.callers:
         order, at = caller.cancelled_order, caller.cancelled_at
-        if order is None or at is None:
+        if order is None or at is None or _went_on(caller, order):
             continue
         # A function that is called by someone who is cancelled already does begin.
         late = [call for call in calls_of(run, caller)[1:] if call.order > order]
@@ -50,9 +50,14 @@ def nothing_called_afterwards(run: Run) -> Found:
             yield Broken(f"cancelled at {s(at)}: nothing is called any more", f"calls at {again} s")
 
 
+def _went_on(caller: CallerRun, order: int) -> bool:
+    """Tell whether an item came after the cancellation: swallowed by then, it is the consumer's."""
+    return any(one > order for one in caller.items_at)
+
+
 def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) -> Found:
     result = caller.result
-    if isinstance(result, Cancelled):
+    if isinstance(result, Cancelled) or _went_on(caller, order):
         return
     last = calls[-1] if calls else None
     if last is not None and isinstance(last.step, Stubborn):

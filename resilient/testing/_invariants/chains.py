@@ -211,7 +211,8 @@ def _agrees(caller: CallerRun, story: Story) -> Found:
     target, index = end.target, end.target_index
     if caller.closed and story.attempts:
         # Nobody's success, but somebody has given the items.
-        target, index = story.attempts[-1].start.target, story.attempts[-1].start.target_index
+        last = story.attempts[-1].start
+        target, index, degraded = last.target, last.target_index, bool(story.degraded)
     said = {
         "attempts": (len(outcome.attempts), len(story.attempts)),
         "degraded": (outcome.degraded, degraded),

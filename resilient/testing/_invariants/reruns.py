@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from resilient._core.faults import fault_of
 from resilient._core.hints import hint
-from resilient.errors import ResilientError
+from resilient.errors import AllTargetsFailed, ResilientError, Unacceptable
 from resilient.testing._invariants._common import Broken, Found, calls_of, kind, s
 from resilient.testing._record import Cancelled, Raised, Returned
 from resilient.testing._schedule import FailureSchedule
@@ -294,6 +294,8 @@ def _good(schedule: FailureSchedule) -> Step:
 def _answered(run: Run, before: Run) -> Found:
     for caller in run.callers[len(before.callers) :]:
         result, mine = caller.result, calls_of(run, caller)
+        if isinstance(result, Raised) and _is_judged(result.error):
+            return  # a predicate rejects the answer, and nobody knows a better one
         if not isinstance(result, Returned):
             came = "Cancelled" if isinstance(result, Cancelled) else kind(result.error)
             yield Broken(
@@ -313,6 +315,11 @@ def _answered(run: Run, before: Run) -> Found:
                 f'"{circuit.name}" closed after {circuit.policy.successes} successes',
                 f"it is {circuit.breaker.state}",
             )
+
+
+def _is_judged(error: BaseException) -> bool:
+    members = error.exceptions if isinstance(error, AllTargetsFailed) else (error,)
+    return any(isinstance(one, Unacceptable) for one in members)
 
 
 def _is_from(caller: CallerRun, result: Returned, call: TargetCall) -> bool:
