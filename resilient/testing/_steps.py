@@ -264,7 +264,7 @@ def is_cut(step: Step) -> bool:
 def _several(items: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was written
     if not isinstance(items, Iterable) or isinstance(items, str | bytes):
         raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
-    return tuple(cast("Iterable[Any]", items))
+    return tuple(items)
 
 
 def _code(value: object) -> str:

@@ -14,7 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from resilient._core.events import AttemptStarted, BreakerChanged, CallRejected, TargetSkipped
+from resilient._core.events import (
+    AttemptStarted,
+    BreakerChanged,
+    CallRejected,
+    StreamCut,
+    TargetSkipped,
+)
 from resilient.errors import Skipped, TimedOut
 from resilient.testing._record import Cancelled, Raised
 from resilient.testing._story import stories_of
@@ -153,6 +159,7 @@ def _of_call(story: Story, stories: dict[int, Story], depth: int) -> Iterator[Ro
         tone = _tones[end.outcome]
         if end.error is not None and end.outcome != "cancelled":
             verdict = _error(end.error)
+        verdict += _count(end.items)
     yield Row(
         label=story.name,
         depth=depth,
@@ -191,6 +198,7 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
         elif end.verdict != "success":
             verdict = "unacceptable result" if end.error is None else _error(end.error)
             tone = "bad"
+        verdict += _begun(attempt, story)
         if end.disposition == "retried":
             verdict += f" → retry in {end.wait or 0:.2f} s"
         elif end.disposition == "fell_back":
@@ -206,6 +214,23 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
     )
 
 
+def _begun(attempt: Attempt, story: Story) -> str:
+    """Say of an attempt at a stream when its items came, or how many where it was cut."""
+    end = attempt.end
+    if end is None or end.first_item is None:
+        return ""
+    for noted in story.noted:
+        if isinstance(noted.event, StreamCut) and noted.event.number == attempt.start.number:
+            return _count(noted.event.items)
+    return f", first item after {end.first_item:.2f} s"
+
+
+def _count(items: int | None) -> str:
+    if items is None:
+        return ""
+    return f", {items} item{'' if items == 1 else 's'}"
+
+
 def _of_target(call: TargetCall) -> Row:
     verdict = "ok"
     tone: Tone = "good"
@@ -214,6 +239,9 @@ def _of_target(call: TargetCall) -> Row:
     elif call.error is not None:
         verdict = _error(call.error)
         tone = "bad" if isinstance(call.error, Exception) else "neutral"
+        if isinstance(call.error, GeneratorExit):
+            verdict = "closed"
+    verdict += _count(None if call.items is None else len(call.items))
     return Row(
         label=f"{call.target} {call.number}",
         depth=1,

@@ -55,6 +55,12 @@ def _went_on(caller: CallerRun, order: int) -> bool:
     return any(one > order for one in caller.items_at)
 
 
+def _paused_until(run: Run, caller: CallerRun) -> bool:
+    """Tell whether a consumer's pause ended as it was cancelled: either may be first."""
+    paused = run.schedule.pause and caller.items and caller.number == 0
+    return bool(paused) and caller.ended <= (caller.cancelled_at or 0) + CLOSE
+
+
 def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) -> Found:
     result = caller.result
     if isinstance(result, Cancelled) or _went_on(caller, order):
@@ -65,6 +71,7 @@ def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) 
     # So does one that ends without an await: there is nowhere to deliver it.
     at_once = len(calls) == 1 and last is not None and last.ended == last.started
     before = last is None or at_once or (last.ended_order or order + 1) < order
+    before = before or _paused_until(run, caller)
     for story in stories_of(run, caller):
         decided = story.events(Degraded, TimeoutFired)
         before = before or any(noted.order < order for noted in decided)
