@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -28,15 +28,13 @@ if TYPE_CHECKING:
 
 
 class Consumer:
-    """Takes the items of a stream, at most `take` of them, and pauses with each."""
+    """Takes the items of a stream, at most `take` of them, and pauses with each for `pause` s."""
 
-    def __init__(
-        self, stream: Callable[[], Any], log: Log, take: int | None = None, pause: float = 0
-    ) -> None:
+    def __init__(self, stream: Callable[[], Any], log: Log) -> None:
         self._stream = stream
         self._log = log
-        self._take = take
-        self._pause = pause
+        self.take: int | None = None
+        self.pause = 0.0
         self.items: list[Any] = []
         self.orders: list[int] = []
         self.closed = False
@@ -53,11 +51,11 @@ class Consumer:
                 self.items.append(item)
                 self.orders.append(self._log.next())
                 self._look_around(before)
-                await passed(self._pause)
-                if len(self.items) == self._take:
+                await passed(self.pause)
+                if len(self.items) == self.take:
                     self.closed = True
                     break
-        if type(stream) is Items:
+        if issubclass(type(stream), Items):
             self.outcome = stream.outcome
         return tuple(self.items)
 
@@ -88,6 +86,6 @@ def _armed() -> int:
 
 
 def _closing(stream: Any) -> AbstractAsyncContextManager[Any]:  # noqa: ANN401
-    if type(stream) is Items:
-        return stream
+    if issubclass(type(stream), Items):
+        return cast("Items[Any]", stream)
     return aclosing(stream) if hasattr(stream, "aclose") else nullcontext()

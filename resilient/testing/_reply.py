@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
     Body = bytes | str | Iterable[bytes | str]
 
-Pieces = tuple[bytes, ...]
+
+class IncompleteError(Exception):
+    """Stands for an answer that breaks off, which each library has a class of its own for."""
+
 
 _LIBRARIES: Final = frozenset({"httpx", "httpx2"})
+
 
 CONNECTING: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
 """Errors of a client library that come before there is a connection."""
@@ -34,8 +38,10 @@ _NETWORK: Final[Mapping[type[BaseException], str]] = {
     ConnectionAbortedError: "ReadError",
     BrokenPipeError: "WriteError",
     TimeoutError: "ReadTimeout",
+    IncompleteError: "RemoteProtocolError",
 }
 """What the client libraries make of what the operating system raises."""
+
 
 _STATUS: Final[Mapping[str | None, int]] = {
     "request": 400,
@@ -102,14 +108,6 @@ class HttpReply(Shown):
     def __hash__(self) -> int:
         """Be equal to what it equals; the values of JSON cannot be hashed."""
         return hash((self.status, self.content, tuple(self.headers.items()), self.gap))
-
-
-def pieces_of(reply: HttpReply) -> Pieces:
-    """Return the body, in the pieces in which it is sent."""
-    if reply.json is not FRESH:
-        return (written(reply.json, "HttpReply(json=)"),)
-    parts = (reply.content,) if isinstance(reply.content, bytes | str) else reply.content
-    return tuple(part.encode() if isinstance(part, str) else part for part in parts)
 
 
 def reply_of(value: Any, number: int) -> HttpReply:  # noqa: ANN401 - what a step answers with

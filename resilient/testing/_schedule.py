@@ -132,6 +132,8 @@ class FailureSchedule:
         *,
         name: str = "server",
         answer: Any = FRESH,  # noqa: ANN401 - what a server answers is anything
+        item: Any = FRESH,  # noqa: ANN401 - as above
+        end: bytes = b"data: [DONE]\n\n",
     ) -> ScheduledTransport:
         """Return a transport for httpx (or httpx2) whose server does what this schedule says.
 
@@ -148,6 +150,11 @@ class FailureSchedule:
         `Retry-After`, and a `Fault` is a status that says the same: 429 and
         503, or 400 to 404 where nobody should try again. `Hang` never answers.
 
+        `Items` answers with server-sent events, one for each item: its value
+        as JSON (bytes as they are), or `item`, by default one that counts them.
+        Behind the last one `Ok()` sends `end`, the end marker, and `Cut()`
+        ends the answer without it, cleanly: to notice is up to the client.
+
         `name` is what its calls are called in a run.
 
         >>> FailureSchedule([Ok(HttpReply(503))]).transport(name="shop")
@@ -155,7 +162,7 @@ class FailureSchedule:
         """
         from resilient.testing._transport import ScheduledTransport  # noqa: PLC0415 - it records
 
-        return ScheduledTransport(self, name, answer)
+        return ScheduledTransport(self, name, answer, item, end)
 
     @property
     def cooperative(self) -> bool:

@@ -7,7 +7,6 @@ so a failing example can be pasted into a test.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -15,7 +14,7 @@ from resilient._core.faults import Fault
 from resilient._core.options import number, shown, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class _Fresh:
@@ -262,9 +261,12 @@ def is_cut(step: Step) -> bool:
 
 
 def _several(items: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was written
-    if not isinstance(items, Iterable) or isinstance(items, str | bytes):
-        raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
-    return tuple(items)
+    try:
+        if not isinstance(items, str | bytes):
+            return tuple(items)
+    except TypeError:
+        pass
+    raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
 
 
 def _code(value: object) -> str:

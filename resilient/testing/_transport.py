@@ -6,30 +6,19 @@ them, and what goes back is made with the same one.
 
 from __future__ import annotations
 
-import sys
-from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
-from resilient._core.options import text
+from resilient._core.options import shown, text
 from resilient._runtime.clock import now
 from resilient.testing._backend import running
-from resilient.testing._play import SCHEDULED, failure, outlast, passed
+from resilient.testing._body import Answered, Wire, body_class, event_of, sent, stream_of
+from resilient.testing._play import outlast
 from resilient.testing._record import Log
-from resilient.testing._reply import (
-    CONNECTING,
-    HttpReply,
-    name_of_error,
-    network_error,
-    pieces_of,
-    refusal_of,
-    reply_of,
-)
-from resilient.testing._steps import FRESH, Bad, Fail, Hang, Ok, Stubborn
+from resilient.testing._reply import HttpReply, reply_of
+from resilient.testing._steps import FRESH, Bad, Fail, Hang, Items, Ok, Stubborn
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from resilient.testing._record import TargetCall
     from resilient.testing._schedule import FailureSchedule
     from resilient.testing._steps import Step
@@ -48,11 +37,23 @@ class ScheduledTransport(_Base):  # type: ignore[misc]  # that is what `Any` is 
     has all of them. A call lasts until its response is closed.
     """
 
-    def __init__(self, schedule: FailureSchedule, name: str, answer: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        schedule: FailureSchedule,
+        name: str,
+        answer: Any,  # noqa: ANN401 - whatever JSON can be written of
+        item: Any,  # noqa: ANN401 - as above
+        end: bytes,
+    ) -> None:
         self.schedule = schedule
         self._name = text(name, "transport(name=)")
         self._answer = answer
+        self._item = item
+        if not isinstance(end, bytes):
+            raise TypeError(f"transport(end=) takes bytes, not {shown(end)}")
+        self._end = end
         reply_of(answer, 0)
+        event_of(item, 0)
         self._log = Log()
 
     @property
@@ -69,15 +70,25 @@ class ScheduledTransport(_Base):  # type: ignore[misc]  # that is what `Any` is 
         call = log.begun(step, self._name, index, self)
         wire = Wire(request)
         try:
-            reply = await self._head(step, call.number, wire)
+            answer = await self._head(step, call.number, wire)
         except BaseException as error:
             log.over(call, error)
             raise
-        call.value = reply
-        return _response(reply, wire, log, call)
+        call.value = answer.reply
+        call.items = [] if isinstance(step, Items) else None
+        body = body_class(wire.library)(answer, wire, log, call)
+        return wire.library.Response(answer.reply.status, headers=answer.headers, stream=body)
 
-    async def _head(self, step: Step, number: int, wire: Wire) -> HttpReply:
+    async def _head(self, step: Step, number: int, wire: Wire) -> Answered:
         """Wait for the head of the answer; raise where there is none."""
+        if isinstance(step, Items):
+            await wire.read(0)
+            return stream_of(step, self._item, self._end)
+        return sent(await self._reply(step, number, wire))
+
+    async def _reply(
+        self, step: Ok | Bad | Fail | Stubborn | Hang, number: int, wire: Wire
+    ) -> HttpReply:
         match step:
             case Ok(value, after) | Bad(value, after):
                 await wire.read(after)
@@ -106,89 +117,3 @@ class ScheduledTransport(_Base):  # type: ignore[misc]  # that is what `Any` is 
         """Return the code that makes it."""
         name = "" if self._name == "server" else f"name={self._name!r}"
         return f"{self.schedule!r}.transport({name})"
-
-
-class Wire:
-    """One request on its way: how long its client waits, and which errors it knows.
-
-    Where the limit and what it waits for come at the same instant the limit wins.
-    """
-
-    def __init__(self, request: Any) -> None:  # noqa: ANN401 - as above
-        limits: dict[str, float | None] = request.extensions.get("timeout") or {}
-        self.library: ModuleType = sys.modules[type(request).__module__.partition(".")[0]]
-        self._connect = limits.get("connect")
-        self._read = limits.get("read")
-
-    async def read(self, seconds: float) -> None:
-        """Wait until something comes after `seconds`, for as long as the client waits for that."""
-        await self._within(seconds, self._read, "ReadTimeout")
-
-    async def fails(self, step: Fail, number: int) -> HttpReply:
-        """Fail as a step says: with a status, with an error of the network, or as it is."""
-        refusal, name = refusal_of(step), name_of_error(step)
-        if refusal is None and name in CONNECTING:
-            await self._within(step.after, self._connect, "ConnectTimeout")
-        else:
-            await self.read(step.after)
-        if refusal is not None:
-            return refusal
-        if name is None:
-            raise failure(step, number)
-        raise network_error(self.library, name, f"{SCHEDULED} in call {number}")
-
-    def error(self, name: str, said: str) -> BaseException:
-        """Return an error of the client's library."""
-        return network_error(self.library, name, said)
-
-    async def _within(self, seconds: float, limit: float | None, kind: str) -> None:
-        if limit is not None and limit <= seconds:
-            await passed(limit)
-            raise self.error(kind, "")
-        await passed(seconds)
-
-
-class _Body:
-    """The body of an answer; the call is over when it has been read or closed."""
-
-    def __init__(self, reply: HttpReply, wire: Wire, log: Log, call: TargetCall) -> None:
-        self._pieces = list(reversed(pieces_of(reply)))
-        self._reply, self._wire = reply, wire
-        self._log, self._call = log, call
-
-    def __aiter__(self) -> Self:
-        """Return itself: a body is read once."""
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Give the next piece."""
-        try:
-            if self._call.ended is None and self._pieces:
-                await self._wire.read(self._reply.gap)
-                return self._pieces.pop()
-            if self._call.ended is None and not self._reply.complete:
-                raise self._wire.error(  # noqa: TRY301 - it ends the call like any other
-                    "RemoteProtocolError",
-                    "peer closed connection without sending complete message body",
-                )
-        except BaseException as error:
-            self._log.over(self._call, error)
-            raise
-        await self.aclose()
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Be done with it."""
-        self._log.over(self._call)
-
-
-def _response(reply: HttpReply, wire: Wire, log: Log, call: TargetCall) -> Any:  # noqa: ANN401
-    headers = {} if reply.json is FRESH else {"Content-Type": "application/json"}
-    body = _body_class(wire.library)(reply, wire, log, call)
-    return wire.library.Response(reply.status, headers=headers | dict(reply.headers), stream=body)
-
-
-@cache
-def _body_class(library: ModuleType) -> Any:  # noqa: ANN401
-    """Return the class of bodies that a library takes for its own."""
-    return type("Body", (_Body, library.AsyncByteStream), {})
