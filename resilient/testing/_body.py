@@ -46,6 +46,7 @@ class Answered:
     headers: Mapping[str, str]
     pieces: list[tuple[float, Piece]]
     ending: Ending
+    is_stream: bool = False
 
 
 def sent(reply: HttpReply) -> Answered:
@@ -69,7 +70,8 @@ def stream_of(step: Items, item: Any, end: bytes) -> Answered:  # noqa: ANN401 -
     if isinstance(ending, Ok):
         wait = ending.after + (0 if events else step.after)
         pieces.append((wait, Piece(end, ends=True)))
-    return Answered(HttpReply(), {"Content-Type": "text/event-stream"}, pieces, ending)
+    headers = {"Content-Type": "text/event-stream"}
+    return Answered(HttpReply(), headers, pieces, ending, is_stream=True)
 
 
 def event_of(value: Any, place: int) -> bytes:  # noqa: ANN401 - as above
@@ -115,7 +117,9 @@ class Wire:
             await self.read(inf)
         if isinstance(ending, Fail):
             await self.read(ending.after)
-            name = "ReadError" if refusal_of(ending) else name_of_error(ending)
+            name = name_of_error(ending)
+            if refusal_of(ending) or name in CONNECTING:  # there is a connection, and it breaks
+                name = "ReadError"
             if name is None:
                 raise failure(ending, number)
             raise network_error(self.library, name, f"{SCHEDULED} in call {number}")

@@ -122,9 +122,9 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
         call = ready.call
         consumer = None
         if ready.stream:
-            consumer = Consumer(
-                call, log, *((schedule.take, schedule.pause) if number == 0 else ())
-            )
+            consumer = Consumer(call, log)
+            if number == 0:
+                consumer.take, consumer.pause = schedule.take, schedule.pause
             call = consumer.consume
         one = Caller(call, log, number, consumer)
         ended[number] = await one.run(at, cancel_at, schedule.cancel)

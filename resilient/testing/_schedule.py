@@ -151,7 +151,8 @@ class FailureSchedule:
         503, or 400 to 404 where nobody should try again. `Hang` never answers.
 
         `Items` answers with server-sent events, one for each item: its value
-        as JSON (bytes as they are), or `item`, by default one that counts them.
+        as JSON (bytes as they are), or `item`, by default one that counts
+        them. A server that has an `item` and no `answer` answers `Ok()` so too.
         Behind the last one `Ok()` sends `end`, the end marker, and `Cut()`
         ends the answer without it, cleanly: to notice is up to the client.
 

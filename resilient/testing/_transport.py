@@ -15,7 +15,7 @@ from resilient.testing._backend import running
 from resilient.testing._body import Answered, Wire, body_class, event_of, sent, stream_of
 from resilient.testing._play import outlast
 from resilient.testing._record import Log
-from resilient.testing._reply import HttpReply, reply_of
+from resilient.testing._reply import reply_of
 from resilient.testing._steps import FRESH, Bad, Fail, Hang, Items, Ok, Stubborn
 
 if TYPE_CHECKING:
@@ -75,33 +75,34 @@ class ScheduledTransport(_Base):  # type: ignore[misc]  # that is what `Any` is 
             log.over(call, error)
             raise
         call.value = answer.reply
-        call.items = [] if isinstance(step, Items) else None
+        call.items = [] if answer.is_stream else None
         body = body_class(wire.library)(answer, wire, log, call)
         return wire.library.Response(answer.reply.status, headers=answer.headers, stream=body)
 
     async def _head(self, step: Step, number: int, wire: Wire) -> Answered:
         """Wait for the head of the answer; raise where there is none."""
-        if isinstance(step, Items):
-            await wire.read(0)
-            return stream_of(step, self._item, self._end)
-        return sent(await self._reply(step, number, wire))
-
-    async def _reply(
-        self, step: Ok | Bad | Fail | Stubborn | Hang, number: int, wire: Wire
-    ) -> HttpReply:
         match step:
             case Ok(value, after) | Bad(value, after):
                 await wire.read(after)
-                return reply_of(self._answer if value is FRESH else value, number)
+                return self._good(number) if value is FRESH else sent(reply_of(value, number))
+            case Items():
+                await wire.read(0)
+                return stream_of(step, self._item, self._end)
             case Fail():
-                return await wire.fails(step, number)
+                return sent(await wire.fails(step, number))
             case Stubborn(after):
                 await outlast(now() + after)
             case Hang():
                 await wire.read(inf)
             case _:
                 assert_never(step)
-        return reply_of(self._answer, number)
+        return self._good(number)
+
+    def _good(self, number: int) -> Answered:
+        """Return the answer of a step that names none."""
+        if self._item is not FRESH and self._answer is FRESH:
+            return stream_of(Items(1), self._item, self._end)
+        return sent(reply_of(self._answer, number))
 
     async def __aenter__(self) -> Self:
         """Return itself: nothing has to be opened."""
