@@ -19,6 +19,7 @@ from resilient.testing._reply import (
     written,
 )
 from resilient.testing._steps import FRESH, Cut, Fail, Hang, Ok
+from resilient.testing._virtual_run import leave_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +90,12 @@ class Wire:
     """
 
     def __init__(self, request: Any) -> None:  # noqa: ANN401 - as above
+        root = type(request).__module__.partition(".")[0]
+        # A client library has generators around generators around a body. When the
+        # response is closed they hold nothing, and its user cannot close all of them.
+        leave_to(root)
+        self.library: ModuleType = sys.modules[root]
         limits: dict[str, float | None] = request.extensions.get("timeout") or {}
-        self.library: ModuleType = sys.modules[type(request).__module__.partition(".")[0]]
         self._connect = limits.get("connect")
         self._read = limits.get("read")
 
