@@ -55,12 +55,16 @@ def with_callers(
     plain: SearchStrategy[FailureSchedule],
     cancellation: bool,  # noqa: FBT001 - as above
     callers: int,
+    stream: bool,  # noqa: FBT001 - as above
 ) -> FailureSchedule:
     """Draw a schedule like `plain`, of several callers, the first of whom may be cancelled."""
     schedule = draw(plain)
     instants = draw(arrivals(callers, [0.0, 1.0, 5.0]))
     at, delivery = draw(cancellations(10.0) if cancellation else st.none()) or _NOBODY
-    return replace(schedule, arrivals=instants, cancel_at=at, cancel=delivery)
+    take, pause = draw(_consumers([0.0, 1.0])) if stream else (None, 0.0)
+    return replace(
+        schedule, arrivals=instants, cancel_at=at, cancel=delivery, take=take, pause=pause
+    )
 
 
 @st.composite
@@ -72,7 +76,7 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
     steps = draw(st.lists(_steps(first), max_size=interest.steps))
     then = draw(_then(first))
     fallbacks = [draw(_of_further(leaf)) for leaf in others]
-    take, pause = draw(_consumers(interest)) if interest.stream else (None, 0.0)
+    take, pause = draw(_consumers(interest.pauses)) if interest.stream else (None, 0.0)
     gaps = draw(st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1))
     at, delivery = draw(_cancelled(interest.instants) if cancellation else st.none()) or _NOBODY
     while fallbacks and fallbacks[-1] == FailureSchedule():
@@ -91,9 +95,9 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
     )
 
 
-def _consumers(interest: Interest) -> SearchStrategy[tuple[int | None, float]]:
+def _consumers(pauses: list[float]) -> SearchStrategy[tuple[int | None, float]]:
     """Return how many items the consumer takes, and how long it has each of them."""
-    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(interest.pauses))
+    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(pauses))
 
 
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:

@@ -136,6 +136,7 @@ def of_function(
     bad: list[Any],
     *,
     hangs: bool,
+    stream: bool,
 ) -> OfLeaf:
     """Return what is worth trying of a function of which nothing is known."""
     return OfLeaf(
@@ -145,6 +146,9 @@ def of_function(
         bad=bad,
         limited=hangs,
         stubborn=False,
+        stream=stream,
+        gaps=_unique([0.0, latency / 10, latency]),
+        limited_items=hangs,
     )
 
 

@@ -47,8 +47,8 @@ def _short(run: Run, caller: CallerRun, calls: list[TargetCall]) -> Found:
     guarded = run.details.anatomy is not None and not run.details.real
     if last.cut:
         yield Broken("an error, as the stream was cut before its end", _success(caller))
-    elif guarded and isinstance(last.error, Exception):
-        yield Broken(f"an error, as the stream failed with {kind(last.error)}", _success(caller))
+    elif guarded and last.error is not None:
+        yield Broken(f"an error, as the stream ended with {kind(last.error)}", _success(caller))
     elif guarded and caller.items is not None and last.items:
         given = len(_stretches(caller)[-1].items)
         if given < len(last.items):
