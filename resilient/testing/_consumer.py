@@ -8,7 +8,7 @@ consumer does then is its own business.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +56,8 @@ class Consumer:
                     self.closed = True
                     break
         if issubclass(type(stream), Items):
-            self.outcome = stream.outcome
+            with suppress(RuntimeError):  # it says that it has failed, and has raised nothing
+                self.outcome = stream.outcome
         return tuple(self.items)
 
     def _look_around(self, before: dict[str, object]) -> None:
