@@ -8,6 +8,7 @@ thrown away.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,12 @@ def _consumers(pauses: list[float]) -> SearchStrategy[tuple[int | None, float]]:
     return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(pauses))
 
 
+@lru_cache(maxsize=128)
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
     return st.builds(FailureSchedule, st.lists(_steps(leaf), max_size=4), then=_then(leaf))
 
 
+@lru_cache(maxsize=128)  # Hypothesis looks into each strategy that is new to it
 def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     """Return steps, the simplest first: an answer, a failure, a bad value, a hang."""
     seconds = st.sampled_from(leaf.latencies)
@@ -144,6 +147,7 @@ def _items(leaf: OfLeaf) -> SearchStrategy[Items]:
     )
 
 
+@lru_cache(maxsize=128)
 def _then(leaf: OfLeaf) -> SearchStrategy[Step]:
     """Return what every further call comes to: an answer, or always the same failure."""
     found: list[Step] = [Ok(leaf.good[0])]

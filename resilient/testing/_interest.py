@@ -49,7 +49,7 @@ _MOST_CALLERS: Final = 12
 _MOST_STEPS: Final = 10
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OfLeaf:
     """What is worth trying of one function."""
 

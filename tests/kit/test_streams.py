@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+import anyio
 import httpx
 import pytest
+from hunting import HUNT
 from hypothesis import find, given, settings
 
 from resilient import (
@@ -43,7 +45,7 @@ from resilient.testing import (
     simulate,
     virtual_time,
 )
-from resilient_openrouter import ConnectionLost, OpenRouter, StreamTruncated
+from resilient_openrouter import OpenRouter, StreamTruncated
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -71,12 +73,12 @@ def given_by(run, number):
 @both
 def test_a_stream_meets_its_schedule(backend):
     """The policies of a generator run around a scripted one, and the run has the items."""
-    run = simulate(words, "x :1:1:1.2", backend=backend).check()
+    run = simulate(words, "x :1:1:1.1", backend=backend).check()
     assert (run.tries, len(run.calls), run.waits) == (2, 2, [1])
     assert run.items == run.value == given_by(run, 2)
-    assert (len(run.items), run.elapsed, run.origin) == (3, 6, 2)
+    assert (len(run.items), run.elapsed, run.origin) == (3, 5, 2)
     assert repr(run.items[1]) == "<item 2 of call 2>"
-    assert str(run.calls[1]) == "call 2 of words: 1 s .. 6 s, 3 items"
+    assert str(run.calls[1]) == "call 2 of words: 1 s .. 5 s, 3 items"
 
 
 @both
@@ -85,7 +87,7 @@ def test_a_stream_meets_its_schedule(backend):
     [
         ("::x", 1, ConnectionError, 2, 0),
         ("::/", 1, CutError, 2, 0),
-        ("/ /4 :."[:2] + " :.", 2, None, 1, 1),
+        ("/ :.", 2, None, 1, 1),
         ("~ :.", 2, None, 1, 6),
         (":~", 1, TimedOut, 1, 2),
         (":1:3.", 1, TimedOut, 1, 3),
@@ -300,6 +302,7 @@ def test_the_picture_shows_items():
     assert simulate(shouted, ":::.", take=1).waterfall().splitlines()[1].endswith("closed, 1 item")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio says it too
 @both
 @pytest.mark.parametrize(
     ("what", "schedule", "finding"),
@@ -319,8 +322,6 @@ def test_what_is_held_across_an_item_is_found(what, schedule, finding, backend):
 
 
 async def held(backend):
-    import anyio
-
     with anyio.CancelScope(deadline=1000):
         async with aclosing(backend.stream()) as items:
             async for item in items:
@@ -357,13 +358,9 @@ def test_no_schedule_breaks_an_invariant(name):
     holds()
 
 
-SHORT = settings(max_examples=300, derandomize=True, database=None)
-
-
 @pytest.mark.parametrize(
     ("wanted", "shortest"),
     [
-        (lambda one: any(isinstance(x, Items) for x in one.steps), "[Items(0)]"),
         (lambda one: one.take is not None, "take=1"),
         (lambda one: one.pause == 2.25, "pause=2.25"),
         (lambda one: any(getattr(x, "gap", 0) == 1.75 for x in one.steps), "[Items(0, gap=1.75)]"),
@@ -375,21 +372,16 @@ SHORT = settings(max_examples=300, derandomize=True, database=None)
             lambda one: any(getattr(x, "n", 0) and x.then == Hang() for x in one.steps),
             "[Items(1, then=Hang())]",
         ),
-        (lambda one: any(getattr(x, "after", 0) == 5.25 for x in one.steps), "[Ok(after=5.25)]"),
     ],
 )
 def test_what_matters_to_a_stream_is_drawn(wanted, shortest):
     """Cuts, hangs, gaps around the limits and consumers are drawn, and shrink to just that."""
-    assert (
-        repr(find(schedules_for(words), wanted, settings=SHORT)) == f"FailureSchedule({shortest})"
-    )
+    assert repr(find(schedules_for(words), wanted, settings=HUNT)) == f"FailureSchedule({shortest})"
 
 
 def test_schedules_of_streams_can_be_asked_for():
     """`streams=True` draws items for functions of which nothing is known."""
-    found = find(
-        schedules(streams=True), lambda one: any(map(is_stream, one.steps)), settings=SHORT
-    )
+    found = find(schedules(streams=True), lambda one: any(map(is_stream, one.steps)), settings=HUNT)
     assert repr(found) == "FailureSchedule([Items(0)])"
 
 
@@ -471,7 +463,7 @@ def test_a_response_may_be_closed_early(backend):
         ("x ::.", 2, None, 2),
         ("/ ::.", 2, None, 2),
         ("::/", 1, StreamTruncated, 2),
-        ("::x", 1, ConnectionLost, 2),
+        ("::x", 1, StreamTruncated, 2),
         (":~", 1, TimedOut, 1),
         (".", 1, None, 1),
     ],
