@@ -18,7 +18,7 @@ from resilient.testing._reply import (
     refusal_of,
     written,
 )
-from resilient.testing._steps import FRESH, Cut, Fail, Hang, Ok
+from resilient.testing._steps import FRESH, Cut, Fail, Hang, Ok, values_of
 from resilient.testing._virtual_run import leave_to
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def sent(reply: HttpReply) -> Answered:
 
 def stream_of(step: Items, item: Any, end: bytes) -> Answered:  # noqa: ANN401 - as above
     """Return how a stream is sent: an event for each item, and the end marker if it has one."""
-    values = enumerate(step.values, start=1)
+    values = enumerate(values_of(step), start=1)
     events = [event_of(item if one is FRESH else one, place) for place, one in values]
     pieces = [(step.gap if n else step.after, Piece(text)) for n, text in enumerate(events)]
     ending = step.then

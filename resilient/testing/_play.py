@@ -17,6 +17,7 @@ from resilient.testing._steps import (
     Items,
     Ok,
     Stubborn,
+    values_of,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def items_of(step: Step, number: int) -> list[object]:
     """Return the items that a stream gives in call `number`: of other steps their one value."""
     match step:
         case Items():
-            found = enumerate(step.values, start=1)
+            found = enumerate(values_of(step), start=1)
             return [Item(number, place) if one is FRESH else one for place, one in found]
         case Ok(value) | Bad(value):
             return [Item(number, 1) if value is FRESH else value]
@@ -104,7 +105,7 @@ async def before_item(step: Step, place: int) -> None:
 async def end_of_stream(step: Step, number: int) -> None:
     """Wait for the end of a stream behind its last item; raise or hang where it ends so."""
     if isinstance(step, Items):
-        if not step.values:
+        if not values_of(step):
             await passed(step.after)
         step = ending_of(step)
         if isinstance(step, Ok):

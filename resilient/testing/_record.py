@@ -10,7 +10,7 @@ import sys
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from weakref import WeakKeyDictionary
 
 from resilient._core.events import Event
@@ -21,7 +21,7 @@ from resilient.testing._schedule import FailureSchedule, schedule_of
 from resilient.testing._steps import is_cut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
     from resilient._runtime.call import Call
     from resilient._runtime.plan import Plan
@@ -181,6 +181,26 @@ class Log:
         said = schedule.steps, schedule.then
         same += [place for place, part in enumerate(parts) if (part.steps, part.then) == said]
         return (self.playing.of(same[0]), same[0] or index) if same else (schedule, index)
+
+    @overload
+    def scripted(
+        self,
+        what: str | Iterable[Step] | FailureSchedule,
+        name: str = "target",
+        *,
+        index: int = 0,
+        stream: Literal[False] = False,
+    ) -> Callable[..., Coroutine[Any, Any, Any]]: ...
+
+    @overload
+    def scripted(
+        self,
+        what: str | Iterable[Step] | FailureSchedule,
+        name: str = "target",
+        *,
+        index: int = 0,
+        stream: bool,
+    ) -> Callable[..., Any]: ...
 
     def scripted(
         self,

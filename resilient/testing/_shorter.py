@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Fail, Hang, Items, Ok
+from resilient.testing._steps import Fail, Hang, Items, Ok, values_of
 from resilient.testing._virtual_run import Stuck
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def _simpler_items(step: Items) -> Iterator[Step]:
     """Go through streams that say less: no gaps, fewer items, a plain end, an answer, a failure."""
     if step.gap:
         yield replace(step, gap=0)
-    if step.values:
+    if values_of(step):
         yield replace(step, n=step.n - 1 if isinstance(step.n, int) else step.n[:-1])
     if step.then != Ok():
         yield replace(step, then=Ok())
-    if not step.values and isinstance(step.then, Ok | Fail | Hang):
+    if not values_of(step) and isinstance(step.then, Ok | Fail | Hang):
         yield step.then

@@ -229,11 +229,6 @@ class Items(_Step):
         if isinstance(self.then, Ok) and self.then.value is not FRESH:
             raise ValueError("Items(then=) takes an Ok without a value: a stream ends with none")
 
-    @property
-    def values(self) -> tuple[Any, ...]:
-        """The items, each as it was given or `FRESH`."""
-        return (FRESH,) * self.n if isinstance(self.n, int) else self.n
-
 
 Step = Ok | Fail | Hang | Bad | Stubborn | Items
 
@@ -253,6 +248,11 @@ def _made(error: Callable[[], BaseException], text: str) -> BaseException:
         if not isinstance(error, type):
             raise
         return cast("Callable[[str], BaseException]", error)(text)
+
+
+def values_of(step: Items) -> tuple[Any, ...]:
+    """Return the items, each as it was given or `FRESH`."""
+    return (FRESH,) * step.n if isinstance(step.n, int) else step.n
 
 
 def is_cut(step: Step) -> bool:
