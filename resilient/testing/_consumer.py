@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from resilient._items import Items
 from resilient._runtime.call import current_call
 from resilient._runtime.clock import runtime
 from resilient.testing._play import passed
 from resilient.testing._record import current_span
+from resilient.typing import Items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
