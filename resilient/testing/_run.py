@@ -11,7 +11,7 @@ from resilient.testing._check import check
 from resilient.testing._details import Details
 from resilient.testing._record import Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._waterfall import Picture, picture_of
+from resilient.testing._waterfall import picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resilient._core.bound import Bound
     from resilient._core.outcome import Outcome
     from resilient.testing._book import Admission
+    from resilient.testing._picture import Picture
     from resilient.testing._record import TargetCall
     from resilient.testing._spans import CapturedSpans
     from resilient.testing._virtual import Backend

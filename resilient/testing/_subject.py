@@ -11,7 +11,6 @@ import functools
 import inspect
 import types
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.functions import function_name, name_of
@@ -19,15 +18,16 @@ from resilient._guard import Inside, inside
 from resilient._kinds import is_coroutine_function, is_stream
 from resilient._manager import FallbackManager, manager_like
 from resilient._manager_of import function_behind, manager_of
-from resilient._policies import Fallback, Timeout
+from resilient._policies import Fallback
 from resilient._stack import Pipeline, explain
 from resilient._target import Target
 from resilient.testing._anatomy import anatomy_of, is_manager
 from resilient.testing._backend import FaultyBackend
+from resilient.testing._stand_ins import arguments_of, limits_items, stand_in, with_parameters
 from resilient.testing._steps import Items
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from resilient._policies import Policy
     from resilient.testing._anatomy import Guarded
@@ -48,12 +48,6 @@ class Ready:
     real: bool = True
     explanation: str | None = None
     stream: bool = False
-
-
-class Argument(str):
-    """What is passed for a parameter that nobody gave: a text that can be held weakly."""
-
-    __slots__ = ("__weakref__",)
 
 
 def made_ready(
@@ -94,18 +88,12 @@ def made_ready(
 def gives_stream(what: Any) -> bool:  # noqa: ANN401
     """Tell whether a function, a pipeline or a manager gives a stream."""
     if isinstance(what, Pipeline):
-        return _limits_items(what.policies)
+        return limits_items(what.policies)
     if not is_manager(what):
         return is_stream(what)
     fn = function_behind(what)
     calls = [target.call for target in what.targets] if fn is None else [fn]
     return any(call is not None and is_stream(call) for call in calls)
-
-
-def _limits_items(policies: Sequence[Policy]) -> bool:
-    """Tell whether policies can only stand around a stream."""
-    limits = [part for part in policies if isinstance(part, Timeout)]
-    return any(min(one.first_item, one.between_items) < inf for one in limits)
 
 
 def is_guarded(what: Any) -> bool:  # noqa: ANN401
@@ -118,7 +106,7 @@ def example_of(what: Any) -> Guarded | None:  # noqa: ANN401
     if not is_guarded(what):
         return None
     return anatomy_of(
-        _behind(rebuilt(what, lambda fn, name: _like(_stand_in(stream=is_stream(fn)), fn, name)))
+        _behind(rebuilt(what, lambda fn, name: _like(stand_in(stream=is_stream(fn)), fn, name)))
     )
 
 
@@ -148,7 +136,7 @@ def _check_kind(schedule: FailureSchedule, name: str, *, stream: bool) -> None:
 def rebuilt(what: Any, script: Script) -> Any:  # noqa: ANN401
     """Return a copy of `what` around other functions, which `script` makes in their order."""
     if isinstance(what, Pipeline):
-        parts = _policies(what.policies, lambda: script(_with_parameters(what), "target"), script)
+        parts = _policies(what.policies, lambda: script(with_parameters(what), "target"), script)
         return _guard(parts, what.name, what.listeners)
     if is_manager(what):
         return _manager(cast("FallbackManager[Any]", what), script)
@@ -201,7 +189,7 @@ def _target(target: Target[Any], script: Script) -> Target[Any]:
     def first() -> Any:  # noqa: ANN401
         if target.call is not None and inside(target.call) is not None:
             return _function(target.call, script)
-        return script(target.call or _stand_in(stream=False), target.name)
+        return script(target.call or stand_in(stream=False), target.name)
 
     policies, fn = _policies(target.policies.policies, first, script)
     return Target(
@@ -225,49 +213,6 @@ def _like(function: Any, fn: Any, name: str) -> Any:  # noqa: ANN401
     function.__name__ = name.rpartition(".")[2]
     function.__qualname__, function.__module__ = name, module
     return function
-
-
-def _stand_in(*, stream: bool) -> Any:  # noqa: ANN401
-    """Return a function of its kind for a place where none is called."""
-
-    async def target(*_args: object, **_kwargs: object) -> None: ...
-
-    async def items(*_args: object, **_kwargs: object) -> AsyncGenerator[None]:
-        yield
-
-    made = items if stream else target
-    made.__name__ = made.__qualname__ = "target"
-    return made
-
-
-def _with_parameters(pipeline: Pipeline) -> Any:  # noqa: ANN401
-    """Return a function that has the parameters by which breakers of a pipeline have keys."""
-    keys = [getattr(getattr(part, "options", None), "key", None) for part in pipeline.policies]
-    names = dict.fromkeys(key for key in keys if isinstance(key, str))
-
-    made = _stand_in(stream=_limits_items(pipeline.policies))
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    made.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
-    return made
-
-
-def arguments_of(what: Any, given: Mapping[str, Any]) -> tuple[Argument, ...]:  # noqa: ANN401
-    """Return an argument for each parameter that a guarded function must have."""
-    if is_manager(what):
-        calls = [one.call for one in what.targets if one.call is not None]
-        return arguments_of((calls or [function_behind(what) or _stand_in(stream=False)])[0], given)
-    if isinstance(what, Pipeline):
-        what = _with_parameters(what)
-    try:
-        parameters = inspect.signature(what).parameters.values()
-    except (TypeError, ValueError):  # a signature is a courtesy
-        return ()
-    wanted = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    return tuple(
-        Argument(f"the kit's argument {one.name}")
-        for one in parameters
-        if one.kind in wanted and one.default is inspect.Parameter.empty and one.name not in given
-    )
 
 
 def _plain(
