@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    FRESH,
+    Bad,
+    Cut,
+    Fail,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +33,15 @@ if TYPE_CHECKING:
 
     from resilient.testing._interest import Interest, OfLeaf
     from resilient.testing._schedule import Delivery
-    from resilient.testing._steps import Step
+    from resilient.testing._steps import Ending, Step
 
     Cancellation = tuple[float, Delivery]
+    Consumer = tuple[int | None, float]
 
 _SEEDS = st.integers(0, 255)
+_MOST_ITEMS = 3
 _NOBODY: tuple[None, Delivery] = (None, "scope")
+_NO_CONSUMER: SearchStrategy[Consumer] = st.just((None, 0.0))
 
 
 # Strategies are made once and drawn from often: making them is what costs.
@@ -44,10 +57,12 @@ def with_callers(
     plain: SearchStrategy[FailureSchedule],
     cancellation: bool,  # noqa: FBT001 - passed on from an option that has a name
     callers: int,
+    stream: bool,  # noqa: FBT001 - as above
 ) -> SearchStrategy[FailureSchedule]:
     """Return schedules like `plain`, of several callers, the first of whom may be cancelled."""
     cancelled = cancellations(10.0) if cancellation else st.none()
-    return _with_callers(plain, arrivals(callers, [0.0, 1.0, 5.0]), cancelled)
+    consumers = _consumers([0.0, 1.0]) if stream else _NO_CONSUMER
+    return _with_callers(plain, arrivals(callers, [0.0, 1.0, 5.0]), cancelled, consumers)
 
 
 @st.composite
@@ -56,10 +71,12 @@ def _with_callers(
     plain: SearchStrategy[FailureSchedule],
     instants: SearchStrategy[tuple[float, ...]],
     cancelled: SearchStrategy[Cancellation | None],
+    consumers: SearchStrategy[Consumer],
 ) -> FailureSchedule:
     schedule, starts = draw(plain), draw(instants)
     at, delivery = draw(cancelled) or _NOBODY
-    return replace(schedule, arrivals=starts, cancel_at=at, cancel=delivery)
+    take, pause = draw(consumers)
+    return replace(schedule, arrivals=starts, cancel_at=at, cancel=delivery, take=take, pause=pause)
 
 
 def schedules_for(interest: Interest, cancellation: bool) -> SearchStrategy[FailureSchedule]:  # noqa: FBT001 - as above
@@ -72,6 +89,7 @@ def schedules_for(interest: Interest, cancellation: bool) -> SearchStrategy[Fail
         steps=st.lists(_steps(first), max_size=interest.steps),
         then=_then(first),
         fallbacks=st.tuples(*map(_of_further, others)),
+        consumers=_consumers(interest.pauses) if interest.stream else _NO_CONSUMER,
         gaps=st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1),
         cancelled=_cancelled(interest.instants) if cancellation else st.none(),
     )
@@ -86,11 +104,13 @@ def _schedules_for(
     steps: SearchStrategy[list[Step]],
     then: SearchStrategy[Step],
     fallbacks: SearchStrategy[tuple[FailureSchedule, ...]],
+    consumers: SearchStrategy[Consumer],
     gaps: SearchStrategy[list[float]],
     cancelled: SearchStrategy[Cancellation | None],
 ) -> FailureSchedule:
     trip = draw(trips)
-    found, ever, others, between = draw(steps), draw(then), [*draw(fallbacks)], draw(gaps)
+    found, ever, others = draw(steps), draw(then), [*draw(fallbacks)]
+    (take, pause), between = draw(consumers), draw(gaps)
     at, delivery = draw(cancelled) or _NOBODY
     while others and others[-1] == FailureSchedule():
         others.pop()
@@ -103,7 +123,14 @@ def _schedules_for(
         cancel_at=at,
         cancel=delivery,
         jitter_seed=draw(_SEEDS),
+        take=take,
+        pause=pause,
     )
+
+
+def _consumers(pauses: list[float]) -> SearchStrategy[Consumer]:
+    """Return how many items the consumer takes, and how long it has each of them."""
+    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(pauses))
 
 
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
@@ -125,12 +152,30 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     ]
     if leaf.bad:
         found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
+    if leaf.stream:
+        found.append(_items(leaf))
     if leaf.limited:
         # What is drawn with fewer choices is simpler, whatever its place: it takes as many as `Ok`.
         found.append(seconds.map(lambda _: Hang()))
     if leaf.stubborn:
         found.append(st.builds(Stubborn, seconds))
     return st.one_of(found)
+
+
+def _items(leaf: OfLeaf) -> SearchStrategy[Items]:
+    """Return streams, the simplest first: of one item, that ends, fails, is cut or hangs."""
+    endings: list[Ending] = [Ok(), *(Fail(error) for error in leaf.errors[:3]), Cut()]
+    if leaf.limited_items:
+        endings.append(Hang())
+    one = leaf.good[0]
+    counts = st.integers(0, _MOST_ITEMS)
+    return st.builds(
+        Items,
+        counts if one is FRESH else counts.map(lambda count: [one] * count),
+        gap=st.sampled_from(leaf.gaps),
+        then=st.sampled_from(endings),
+        after=st.sampled_from(leaf.latencies),
+    )
 
 
 def _then(leaf: OfLeaf) -> SearchStrategy[Step]:
