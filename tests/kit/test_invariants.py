@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resilient import Fault
+from resilient import Fault, retry
 from resilient.testing import (
     INVARIANTS,
     Fail,
@@ -18,13 +18,31 @@ from resilient.testing import (
     Hang,
     Interruption,
     InvariantBroken,
+    Items,
     Ok,
     simulate,
 )
 
-spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
-planted = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(planted)
+
+def load(name):
+    """Import a file beside this one: the folder is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+planted, careless_streams = load("planted"), load("careless_streams")
+
+
+@retry(attempts=3, backoff=[1])
+async def words(prompt: str):
+    yield "never asked"
+
+
+BUGS = planted.BUGS | {
+    "a short success": (words, careless_streams.a_failure_is_the_end, "stream_prefix")
+}
 
 FAILS = FailureSchedule(then=Fail(ConnectionError))
 BAD_REQUEST = Fail(Fault(retryable=False, scope="request"))
@@ -90,6 +108,7 @@ BREAKS = {
         "a stale result",
         FailureSchedule([Ok(after=1)], then=Fail(ConnectionError), arrivals=[0, 0]),
     ),
+    "stream_prefix": ("a short success", FailureSchedule([Items(1, then=Fail(ConnectionError))])),
     "telemetry_neutral": ("a listener that fails the call", FailureSchedule()),
     "time_bounded": (
         "a chain without an end",
@@ -109,7 +128,7 @@ BREAKS = {
 def test_none_is_left_out():
     """There is a run that breaks each of the invariants, and a bug behind it that is about it."""
     assert set(BREAKS) == set(INVARIANTS)
-    assert {name: planted.BUGS[bug][2] for name, (bug, _) in BREAKS.items()} == {
+    assert {name: BUGS[bug][2] for name, (bug, _) in BREAKS.items()} == {
         name: name for name in BREAKS
     }
 
@@ -120,7 +139,7 @@ def test_none_is_left_out():
 def test_it_is_reported_by_name_and_silent_without_the_bug(name, monkeypatch):
     """With the bug `check` reports the invariant, with both sides; without it the run passes."""
     bug, schedule = BREAKS[name]
-    what, plant, _ = planted.BUGS[bug]
+    what, plant, _ = BUGS[bug]
     simulate(what, schedule).check()
     plant(monkeypatch)
     with pytest.raises(InvariantBroken) as caught:
