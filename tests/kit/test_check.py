@@ -7,7 +7,17 @@ import asyncio
 import anyio
 import pytest
 
-from resilient import circuit_breaker, consecutive, fallback, retry, stack, timeout, value
+from resilient import (
+    FallbackManager,
+    Target,
+    circuit_breaker,
+    consecutive,
+    fallback,
+    retry,
+    stack,
+    timeout,
+    value,
+)
 from resilient.testing import (
     INVARIANTS,
     RERUNS,
@@ -285,3 +295,27 @@ def test_a_value_of_the_last_resort_is_no_invention():
     """What was declared as the last resort may come out, and nothing else."""
     guarded = fallback(degrade=value({"answer": None}))(ask)
     simulate(guarded, FailureSchedule(then=Hang())).check()
+
+
+@both
+def test_a_target_that_is_refused_has_one_span(backend):
+    """A target that is skipped because its circuit is open is told of once, and that is right."""
+
+    async def first(question: str) -> str: ...
+
+    async def second(question: str) -> str: ...
+
+    breaker = circuit_breaker("kit.refused", trip=consecutive(1), open_for=5)
+    manager = FallbackManager([Target("a", first, policies=breaker), Target("b", second)])
+    run = simulate(manager, "x", callers=2, backend=backend).check()
+    assert (run.tries, len(run.calls)) == (4, 3)
+    assert sum("(skipped)" in line for line in run.spans.tree()) == 1
+
+
+def test_a_judged_chain_recovers_with_a_value_that_is_unknown():
+    """Where a predicate rejects every answer that is known, nobody can say what recovery is."""
+    guarded = fallback(to=[other], on_result=lambda answer: answer != "ok")(ask)
+    simulate(guarded, FailureSchedule(then=Fail(ConnectionError), fallbacks=["x*"])).check()
+
+
+async def other(question: str) -> str: ...

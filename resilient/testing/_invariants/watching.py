@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from resilient._core.events import AttemptStarted, CallRejected, CallStarted, Origin
+from resilient._core.events import (
+    AttemptStarted,
+    CallRejected,
+    CallStarted,
+    Origin,
+    TargetSkipped,
+)
 from resilient._pipeline import say_bound
 from resilient.telemetry import names
 from resilient.testing._invariants._common import Broken, Found, called
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resilient.testing._run import Run
+    from resilient.testing._story import Story
 
 SECRETS = ("<answer of call", "<item ", f"{SCHEDULED} in call", "the kit's argument")
 """Texts that only values, errors and arguments of a simulated run have."""
@@ -36,8 +44,7 @@ def every_attempt_spanned(run: Run) -> Found:
     if len(spans.attempts()) != count:
         yield Broken(f"{count} attempts, a span for each", f"{len(spans.attempts())} spans")
     dispositions = [(span.attributes or {}).get(names.DISPOSITION) for span in started]
-    events = [noted.event for noted in run.details.noted]
-    refused = sum(isinstance(one, CallRejected) and one.enforced for one in events)
+    refused = sum(_refusals(story) for story in run.details.stories.values())
     if dispositions.count("rejected") != refused:
         yield Broken(f"{refused} refusals, a span for each", f"{dispositions.count('rejected')}")
     ids = {_id(span) for span in started}
@@ -46,6 +53,15 @@ def every_attempt_spanned(run: Run) -> Found:
     if orphans or sum(span.parent is None for span in started) > calls:
         yield Broken("attempts below their calls", f"{', '.join(orphans) or 'some'} are not")
     yield from _statuses(run)
+
+
+def _refusals(story: Story) -> int:
+    """Count the refusals that have a span: of a target that is skipped for one, the skip has it."""
+    events = [noted.event for noted in story.noted]
+    return sum(
+        isinstance(one, CallRejected) and one.enforced and not isinstance(after, TargetSkipped)
+        for one, after in zip_longest(events, events[1:])
+    )
 
 
 def _statuses(run: Run) -> Found:
