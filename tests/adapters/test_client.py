@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 
 import anyio
@@ -502,11 +499,11 @@ async def test_a_cancelled_call_is_noticed_by_the_server():
         assert emulator.journal[0].ended == "client_closed"
 
 
-def test_importing_needs_no_http_library():
+def test_importing_needs_no_http_library(fresh_python):
     """The package loads without httpx, and the first call says how to install it."""
     program = """
 import sys
-sys.modules["httpx"] = None
+sys.modules["httpx"] = sys.modules["httpx2"] = None
 import anyio
 from resilient_openrouter import OpenRouter
 openrouter = OpenRouter("key")
@@ -515,18 +512,61 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ},
+    assert fresh_python(program) == (
+        'resilient_openrouter needs httpx, or httpx2: pip install "resilient-policies[openrouter]"'
     )
-    assert done.stderr == ""
-    assert (
-        done.stdout
-        == 'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"\n'
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_where_only_httpx2_is_installed_it_is_used(fresh_python, library):
+    """Without httpx the client that opens by itself is one of httpx2, and all works as before."""
+    program = """
+import logging, sys, types
+import anyio, httpx
+logging.getLogger("resilient").disabled = True
+made = []
+
+class AsyncClient(httpx.AsyncClient):
+    def __init__(self, **options):
+        made.append(sorted(options))
+        super().__init__(**options)
+
+sys.modules["httpx2"] = types.SimpleNamespace(AsyncClient=AsyncClient)
+sys.modules["httpx"] = None
+from resilient_openrouter import OpenRouter
+from resilient_openrouter.emulator import Emulator
+
+async def main():
+    async with Emulator() as emulator, OpenRouter("key", base_url=emulator.url) as openrouter:
+        emulator.script("a/b", ["e503", "reset", "ok"])
+        chain = openrouter.manager("a/b", attempts=3)
+        outcome = await chain.run([{"role": "user", "content": "Why?"}])
+        print(outcome.value.content, [call.error_class for call in outcome.calls], made)
+
+anyio.run(main, backend=sys.argv[1])
+"""
+    assert fresh_python(program, library) == (
+        "Hola ['Overloaded', 'ConnectionLost', None] [['follow_redirects', 'trust_env', 'verify']]"
     )
+
+
+def test_a_broken_http_library_is_not_a_missing_one(fresh_python):
+    """Where httpx is there and something of its own is missing, that is what is said."""
+    program = """
+import importlib, sys
+import anyio
+from resilient_openrouter import OpenRouter, _transport
+
+def missing(name):
+    raise ModuleNotFoundError("No module named 'h11'", name="h11")
+
+_transport.import_module = missing
+try:
+    anyio.run(OpenRouter("key").chat, "m/m", [])
+except ImportError as error:
+    print(error)
+"""
+    assert fresh_python(program) == "No module named 'h11'"
 
 
 async def test_the_payload_is_json_as_it_was_given():

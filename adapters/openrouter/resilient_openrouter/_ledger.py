@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from resilient.telemetry import count
 from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
@@ -34,6 +35,10 @@ __all__ = (
     "opened",
     "Record",
 )
+
+COST: Final = "resilient.openrouter.cost"
+TARGET: Final = "resilient.target.name"
+RESOLVED: Final = "resilient.openrouter.cost.resolved"
 
 
 class Record:
@@ -70,6 +75,17 @@ class Record:
         """Return the cost, and where nobody knows it the estimate."""
         cost: float | None = self._facts.get("cost")
         return self.estimate if cost is None else cost
+
+    def count(self) -> None:
+        """Add what it cost to the metrics, and where nobody knows it the estimate."""
+        spent = self.spent()
+        if spent > 0:
+            told = {TARGET: self._facts["target"], RESOLVED: self._facts.get("cost") is not None}
+            count(COST, spent, told)
+
+    def connected(self, after: float) -> None:
+        """Note a new connection, secured where it is."""
+        self._facts["connected_after"] = after
 
     def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""

@@ -163,7 +163,9 @@ class Reading:
 
     async def _sent(self) -> Head:
         """Send the request; return the head of the answer."""
-        await self._exchange.send(self._noted if self._clocks.first_byte else None)
+        await self._exchange.send(
+            connected=self._connected, sent=self._noted if self._clocks.first_byte else None
+        )
         now = _now()
         self._watch.begun(now)
         self._record.begun(self._exchange.headers.get("x-generation-id"), now - self._began)
@@ -175,6 +177,9 @@ class Reading:
             **self._judge,
         )
         return self._head
+
+    def _connected(self) -> None:
+        self._record.connected(_now() - self._began)
 
     def _noted(self) -> None:
         self._watch.sent(_now())
