@@ -16,6 +16,7 @@ import anyio.lowlevel
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import current_call
 from resilient._runtime.clock import now, runtime
+from resilient.testing import _tasks
 from resilient.testing._record import Cancelled, Raised, Result, Returned, current_span, who
 from resilient.testing._run import CallerRun
 
@@ -43,6 +44,7 @@ class Caller:
         self._consumer = consumer
         self._outcome: Outcome[Any] | None = None
         self.cancelled_order: int | None = None
+        self.awake = False
         self.troubles: list[str] = []
         # Of a call that was cancelled before it began.
         self._ended, self._ended_order = 0.0, 0
@@ -66,6 +68,7 @@ class Caller:
             ended_order=self._ended_order or self._log.next(),
             cancelled_at=None if self.cancelled_order is None else cancel_at,
             cancelled_order=self.cancelled_order,
+            cancelled_awake=self.awake,
             **self._details(),
         )
 
@@ -133,12 +136,13 @@ class Caller:
 
     async def _in_scope(self, cancel_at: float) -> Result:
         result: Result = Cancelled()
+        task = _tasks.current()
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope:
                 if cancel_at <= now():
                     self._cancel(scope.cancel)
                 else:
-                    group.start_soon(self._cancel_later, cancel_at, scope.cancel)
+                    group.start_soon(self._cancel_later, cancel_at, task, scope.cancel)
                 result = await self._made()
             group.cancel_scope.cancel()
         return result
@@ -152,8 +156,12 @@ class Caller:
         self._balance(0 if self.cancelled_order is None else 1, task.cancelling())
         return Cancelled() if task.cancelled() else task.result()
 
-    async def _cancel_later(self, at: float, cancel: Callable[[], object]) -> None:
+    async def _cancel_later(
+        self, at: float, task: _tasks.Task, cancel: Callable[[], object]
+    ) -> None:
         await anyio.sleep(at - now())
+        # What it waited for has come: it goes on, and meets the cancellation at its next await.
+        self.awake = _tasks.is_ready(task)
         self._cancel(cancel)
 
     def _cancel(self, cancel: Callable[[], object]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from resilient._core.options import whole
+
 Tone = Literal["good", "bad", "neutral", "none"]
 """How a row ended: well, badly, cancelled, or not at all because nothing was called."""
 
@@ -32,6 +34,7 @@ class Picture:
 
     def text(self, width: int = 40) -> str:
         """Draw it in characters; `width` is that of the bars."""
+        whole(width, "waterfall(width)")
         label = max((len(_indented(row)) for row in self.rows), default=0)
         return "\n".join(self._line(row, label, width) for row in self.rows)
 

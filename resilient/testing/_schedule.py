@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from resilient._core.options import choice, number, shown, whole
 from resilient.testing import _text
+from resilient.testing._given import several
 from resilient.testing._steps import FRESH, Ok, Step, Stubborn, is_step
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class FailureSchedule:
         >>> FailureSchedule.parse("::x :5:2.")
         FailureSchedule([Items(2, then=Fail(ConnectionError)), Items(2, gap=2, after=5)])
         """
+        if not isinstance(cast("object", text), str):
+            raise TypeError(f"FailureSchedule.parse takes a text, not {shown(text)}")
         steps, then = _text.parse(text)
         return cls(steps) if then is None else cls(steps, then=then)
 
@@ -115,6 +118,8 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x.").step(3)
         Ok()
         """
+        if number < 1:
+            whole(number, "FailureSchedule.step(number)")
         return self.steps[number - 1] if number <= len(self.steps) else self.then
 
     def of(self, index: int) -> FailureSchedule:
@@ -123,7 +128,8 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x").of(1)
         FailureSchedule()
         """
-        if index == 0:
+        if index <= 0:
+            whole(index, "FailureSchedule.of(index)", least=0)
             return self
         return self.fallbacks[index - 1] if index <= len(self.fallbacks) else _WELL
 
@@ -220,7 +226,7 @@ def _steps(steps: Any) -> tuple[Step, ...]:  # noqa: ANN401 - whatever was writt
             f"a schedule is made of steps, and {shown(steps)} is a text:"
             " FailureSchedule.parse(text) reads it"
         )
-    found = tuple(steps)
+    found = several(steps, "FailureSchedule", "a list of steps (`parse` reads a text)")
     for step in found:
         _check_step(step)
     return found
@@ -234,16 +240,13 @@ def _check_step(step: object) -> None:
 
 
 def _fallbacks(schedules: Any) -> tuple[FailureSchedule, ...]:  # noqa: ANN401 - as above
-    if isinstance(schedules, str):
-        raise TypeError(
-            "FailureSchedule(fallbacks=) takes a list, of one schedule for each further target,"
-            f" not {shown(schedules)}"
-        )
-    return tuple(schedule_of(one) for one in schedules)
+    accepted = "a list, of one schedule for each further target"
+    found = several(schedules, "FailureSchedule(fallbacks=)", accepted)
+    return tuple(schedule_of(one) for one in found)
 
 
 def _arrivals(instants: Any) -> tuple[float, ...]:  # noqa: ANN401 - as above
-    found = tuple(instants)
+    found = several(instants, "FailureSchedule(arrivals=)", "a list of instants")
     if not found:
         raise ValueError("FailureSchedule(arrivals=) must have at least one instant: who calls?")
     for at in found:

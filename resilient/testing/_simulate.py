@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resilient._core.options import choice, whole
 from resilient.testing._engine import Scene, run_once
+from resilient.testing._given import named, several
 from resilient.testing._schedule import FailureSchedule, schedule_of
 from resilient.testing._subject import made_ready
 
@@ -71,7 +72,8 @@ def simulate(
     asked = schedule_of(schedule)
     changes = {"cancel_at": cancel_at, "cancel": cancel, "take": take, "pause": pause}
     played = _with(asked, callers, changes)
-    given = tuple(args), dict(kwargs or {}), target == "real"
+    arguments = several(args, "simulate(args=)", "a list of arguments")
+    given = arguments, named(kwargs, "simulate(kwargs=)"), target == "real"
     scene = Scene(backend=backend, horizon=horizon, original=asked)
     return _played(what, given, played, scene)
 

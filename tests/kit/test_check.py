@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -250,6 +251,34 @@ class TestAPlainFunction:
 
         found = names(careless, [Ok(after=2)], cancel_at=1, cancel="task")
         assert {"cancellation_honoured", "only_retryable_retried"} & found
+
+    @both
+    @pytest.mark.parametrize("at", [1, 5, 6, 7])
+    def test_a_cancellation_in_the_instant_of_waking_up(self, backend, at):
+        """Who is awake already goes on to the next await: a call without one is no defiance."""
+
+        async def twice(call):
+            await call()
+            await anyio.sleep(1)
+            return await call()
+
+        simulate(twice, [Ok(after=5), Ok()], cancel_at=at, backend=backend).check()
+        simulate(twice, [Ok(after=5), Ok(after=1)], cancel_at=at, backend=backend).check()
+
+    @both
+    def test_defiance_in_the_instant_of_waking_up(self, backend):
+        """Who swallows a cancellation that came as it woke up, and calls on, is found."""
+
+        async def careless(call):
+            await call()
+            await anyio.sleep(1)
+            with suppress(anyio.get_cancelled_exc_class()):
+                await call()
+            return await call()
+
+        schedule = [Ok(), Ok(after=1), Ok()]
+        found = names(careless, schedule, cancel_at=1, backend=backend)
+        assert "cancellation_honoured" in found
 
     def test_a_task_left_running(self):
         """A task that outlives the call is left behind."""

@@ -1,6 +1,15 @@
-"""How a planted bug is hunted: a search for the shortest schedule on which `check()` fails."""
+"""How a planted bug is hunted: a search for a short schedule on which `check()` fails.
+
+What Hypothesis draws from a seed depends on the constants in all modules that
+are loaded, and so on the tests before. A bug that one example in a hundred
+shows is missed now and then; so what is not found is looked for once more,
+from other seeds.
+"""
 
 from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, settings
@@ -32,12 +41,14 @@ def broken(what, schedule, invariant):
 
 
 def hunted(strategy, what, invariant):
-    """Find the shortest schedule that shows a bug, and compare what is said about it."""
-    try:
-        shortest = find(strategy, lambda one: bool(broken(what, one, invariant)), settings=HUNT)
-    except NoSuchExample:
-        pytest.fail("nothing was found")
-    names = broken(what, shortest, invariant)
-    assert invariant in names, f"{shortest!r} breaks {sorted(names)}"
-    assert shortest.size <= 3, shortest
-    return shortest
+    """Find a short schedule that shows a bug by the invariant that is about it."""
+
+    def shows(schedule):
+        return invariant in broken(what, schedule, invariant)
+
+    for source in (None, Random(1), Random(2)):
+        with suppress(NoSuchExample):
+            shortest = find(strategy, shows, settings=HUNT, random=source)
+            assert shortest.size <= 3, shortest
+            return shortest
+    return pytest.fail("nothing was found")

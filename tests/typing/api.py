@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 import httpx
+from hypothesis import given
+from hypothesis.strategies import SearchStrategy
 
 from resilient import (
     AllTargetsFailed,
@@ -60,26 +62,44 @@ from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
 from resilient.telemetry import Signal, Signals, install, uninstall
 from resilient.testing import (
+    INVARIANTS,
+    RERUNS,
     Bad,
+    CallerRun,
+    Cancelled,
     CapturedMetric,
     CapturedSpans,
     Cut,
     Fail,
     FailureSchedule,
     FaultyBackend,
+    Finding,
     Hang,
     HttpReply,
+    Interrupted,
+    InvariantBroken,
     Log,
     MetricPoint,
     Ok,
+    Raised,
+    Returned,
     Run,
+    Tester,
+    arrivals,
+    cancel_at_every_await,
+    cancellations,
     capture_spans,
     check_backend,
     instant,
+    invariant,
+    leftovers,
     overrides,
     policies_off,
     policies_on,
+    schedules,
+    schedules_for,
     simulate,
+    spread_at_cap,
     virtual_time,
 )
 from resilient.testing import Items as Given
@@ -693,3 +713,59 @@ def test_streams_of_a_schedule(log: Log) -> object:
     assert_type(run.items, tuple[Any, ...] | None)
     Target("b", FaultyBackend("::/").stream)
     return log.scripted("::.", stream=True), log.scripted("x.")
+
+
+def quick(run: Run) -> None:
+    assert run.elapsed < 10
+
+
+@invariant
+def never_twice(run: Run) -> None:
+    assert len(run.calls) < 2
+
+
+def test_a_property() -> None:
+    strategy = schedules_for(bare, cancellation=False, callers=2, good=[1], bad=[None])
+    assert_type(strategy, SearchStrategy[FailureSchedule])
+    assert_type(schedules([OSError], max_steps=2, hangs=False), SearchStrategy[FailureSchedule])
+    assert_type(arrivals(2, gaps=[0, 1]), SearchStrategy[tuple[float, ...]])
+    cancellations(until=5)
+    schedules(max_steps="2")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+    @given(strategy)
+    def keeps_the_rules(schedule: FailureSchedule) -> None:
+        try:
+            run = simulate(bare, schedule, backend="trio", callers=2).check(quick, skip=RERUNS)
+        except InvariantBroken as broken:
+            assert_type(broken.findings, tuple[Finding, ...])
+        else:
+            assert_type(run, Run)
+            assert_type(run.callers, tuple[CallerRun, ...])
+            print(run.metrics["resilient.call.retries"].sum, run.logs[0].getMessage())
+            print(run.waterfall(20), run.waterfall_svg(), run.bound, INVARIANTS)
+
+    keeps_the_rules()
+    simulate(bare, backend="curio")  # E: mypy[arg-type] pyright[reportArgumentType]
+    spread_at_cap(retry(attempts=12), seeds=range(4))
+
+
+def test_a_script() -> None:
+    def to_another(other: Callable[..., Coroutine[Any, Any, Any]]) -> Pipeline:
+        return fallback(to=[other])
+
+    Tester(retry(attempts=2), to_another).run("x*", ".1").asserts(
+        tries=3, calls=3, from_call=3, waits=[1.0]
+    )
+
+    def make(log: Log) -> Callable[[], Coroutine[Any, Any, Any]]:
+        return retry(attempts=2)(log.scripted("x1 .1"))
+
+    for found in cancel_at_every_await(make, backend="asyncio", delivery=KeyboardInterrupt):
+        assert_type(found.check(), Interrupted)
+        match found.after:
+            case Returned(value):
+                print(value)
+            case Raised(error):
+                print(error)
+            case Cancelled():
+                print(leftovers())
