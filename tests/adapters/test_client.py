@@ -134,14 +134,14 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("name", [*FAILURES, "stall?every=0.01", "silence", "huge"])
-async def test_a_pool_of_two_survives_fifty_failures(name):
-    """Whatever fails, the connection goes back: two connections serve fifty failures and more."""
+async def test_a_pool_of_two_survives_a_hundred_failures(name):
+    """Whatever fails, the connection goes back: two connections serve a hundred failures."""
     async with Emulator() as emulator:
         limits = httpx.Limits(max_connections=2)
         async with httpx.AsyncClient(verify=NOBODY, limits=limits) as client:
             small = router(emulator, client=client, max_body=400)
             model = "emu/ok" if name == "huge" else f"emu/{name}"
-            for count in range(1, 51):
+            for count in range(1, 101):
                 if name.startswith(("stall", "silence")):
                     await cut_off(small.chat, model, MESSAGES, when=emulator.journal.begun(count))
                 else:
@@ -216,7 +216,7 @@ class TestConnections:
                 group.start_soon(openrouter.chat, "emu/silence", MESSAGES)
                 await emulator.journal.begun()
                 with pytest.raises(LocalSaturation) as caught:
-                    await timeout(0.2)(openrouter.chat)("emu/ok", MESSAGES)
+                    await timeout(1)(openrouter.chat)("emu/ok", MESSAGES)
                 assert (caught.value.health, caught.value.scope) == ("neutral", None)
                 group.cancel_scope.cancel()
 
