@@ -8,13 +8,24 @@ thrown away.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    FRESH,
+    Bad,
+    Cut,
+    Fail,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +34,12 @@ if TYPE_CHECKING:
 
     from resilient.testing._interest import Interest, OfLeaf
     from resilient.testing._schedule import Delivery
-    from resilient.testing._steps import Step
+    from resilient.testing._steps import Ending, Step
 
     Cancellation = tuple[float, Delivery]
 
 _SEEDS = st.integers(0, 255)
+_MOST_ITEMS = 3
 _NOBODY: tuple[None, Delivery] = (None, "scope")
 
 
@@ -44,12 +56,16 @@ def with_callers(
     plain: SearchStrategy[FailureSchedule],
     cancellation: bool,  # noqa: FBT001 - as above
     callers: int,
+    stream: bool,  # noqa: FBT001 - as above
 ) -> FailureSchedule:
     """Draw a schedule like `plain`, of several callers, the first of whom may be cancelled."""
     schedule = draw(plain)
     instants = draw(arrivals(callers, [0.0, 1.0, 5.0]))
     at, delivery = draw(cancellations(10.0) if cancellation else st.none()) or _NOBODY
-    return replace(schedule, arrivals=instants, cancel_at=at, cancel=delivery)
+    take, pause = draw(_consumers([0.0, 1.0])) if stream else (None, 0.0)
+    return replace(
+        schedule, arrivals=instants, cancel_at=at, cancel=delivery, take=take, pause=pause
+    )
 
 
 @st.composite
@@ -61,6 +77,7 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
     steps = draw(st.lists(_steps(first), max_size=interest.steps))
     then = draw(_then(first))
     fallbacks = [draw(_of_further(leaf)) for leaf in others]
+    take, pause = draw(_consumers(interest.pauses)) if interest.stream else (None, 0.0)
     gaps = draw(st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1))
     at, delivery = draw(_cancelled(interest.instants) if cancellation else st.none()) or _NOBODY
     while fallbacks and fallbacks[-1] == FailureSchedule():
@@ -74,13 +91,22 @@ def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> Failu
         cancel_at=at,
         cancel=delivery,
         jitter_seed=draw(_SEEDS),
+        take=take,
+        pause=pause,
     )
 
 
+def _consumers(pauses: list[float]) -> SearchStrategy[tuple[int | None, float]]:
+    """Return how many items the consumer takes, and how long it has each of them."""
+    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(pauses))
+
+
+@lru_cache(maxsize=128)
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
     return st.builds(FailureSchedule, st.lists(_steps(leaf), max_size=4), then=_then(leaf))
 
 
+@lru_cache(maxsize=128)  # Hypothesis looks into each strategy that is new to it
 def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     """Return steps, the simplest first: an answer, a failure, a bad value, a hang."""
     seconds = st.sampled_from(leaf.latencies)
@@ -96,6 +122,8 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     ]
     if leaf.bad:
         found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
+    if leaf.stream:
+        found.append(_items(leaf))
     if leaf.limited:
         found.append(st.just(Hang()))
     if leaf.stubborn:
@@ -103,6 +131,23 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     return st.one_of(found)
 
 
+def _items(leaf: OfLeaf) -> SearchStrategy[Items]:
+    """Return streams, the simplest first: of one item, that ends, fails, is cut or hangs."""
+    endings: list[Ending] = [Ok(), *(Fail(error) for error in leaf.errors[:3]), Cut()]
+    if leaf.limited_items:
+        endings.append(Hang())
+    one = leaf.good[0]
+    counts = st.integers(0, _MOST_ITEMS)
+    return st.builds(
+        Items,
+        counts if one is FRESH else counts.map(lambda count: [one] * count),
+        gap=st.sampled_from(leaf.gaps),
+        then=st.sampled_from(endings),
+        after=st.sampled_from(leaf.latencies),
+    )
+
+
+@lru_cache(maxsize=128)
 def _then(leaf: OfLeaf) -> SearchStrategy[Step]:
     """Return what every further call comes to: an answer, or always the same failure."""
     found: list[Step] = [Ok(leaf.good[0])]

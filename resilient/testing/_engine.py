@@ -16,6 +16,7 @@ from resilient._runtime.world import World
 from resilient.testing._backend import running
 from resilient.testing._book import Book, NotingBudgets
 from resilient.testing._caller import Caller
+from resilient.testing._consumer import Consumer
 from resilient.testing._details import Details
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Log
@@ -47,6 +48,8 @@ class Scene:
     way: str = "simulated"
     # Whether the listeners of the process stay: a test of policies may have its own.
     others: bool = False
+    # The schedule that the one to be played is a variation of.
+    original: FailureSchedule | None = None
 
 
 def run_once(
@@ -55,7 +58,7 @@ def run_once(
     scene: Scene,
 ) -> Run:
     """Play `schedule` out once; `make` compiles what the callers await, inside of the run."""
-    log = Log()
+    log = Log(original=scene.original, playing=schedule)
     main = partial(_main, make, schedule, scene, log)
     try:
         return virtual_time(
@@ -116,7 +119,14 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
 
     async def caller(number: int, at: float) -> None:
         cancel_at = schedule.cancel_at if number == 0 else None
-        one = Caller(ready.call, log, number)
+        call = ready.call
+        consumer = None
+        if ready.stream:
+            consumer = Consumer(call, log)
+            if number == 0:
+                consumer.take, consumer.pause = schedule.take, schedule.pause
+            call = consumer.consume
+        one = Caller(call, log, number, consumer)
         ended[number] = await one.run(at, cancel_at, schedule.cancel)
 
     if len(schedule.arrivals) == 1:

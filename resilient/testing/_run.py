@@ -11,7 +11,7 @@ from resilient.testing._check import check
 from resilient.testing._details import Details
 from resilient.testing._record import Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._waterfall import Picture, picture_of
+from resilient.testing._waterfall import picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resilient._core.bound import Bound
     from resilient._core.outcome import Outcome
     from resilient.testing._book import Admission
+    from resilient.testing._picture import Picture
     from resilient.testing._record import TargetCall
     from resilient.testing._spans import CapturedSpans
     from resilient.testing._virtual import Backend
@@ -30,6 +31,10 @@ class CallerRun:
 
     `troubles` are facts that should not be: a cancellation that was not taken
     back, a context that is not as it was.
+
+    Of a stream `items` are those that it got (`None` of what is none), and
+    `items_at` their places in the order of things; `closed` says that it
+    closed the stream before it ended.
     """
 
     number: int
@@ -42,6 +47,9 @@ class CallerRun:
     cancelled_order: int | None = None
     outcome: Outcome[Any] | None = None
     troubles: tuple[str, ...] = ()
+    items: tuple[Any, ...] | None = None
+    items_at: tuple[int, ...] = ()
+    closed: bool = False
 
     @property
     def elapsed(self) -> float:
@@ -81,9 +89,14 @@ class Run:
         for call in reversed(self.calls):
             if self.error is not None and self.error is call.error:
                 return call.number
-            if isinstance(self.result, Returned) and not call.error and self.value is call.value:
+            if isinstance(self.result, Returned) and not call.error and self._is_of(call):
                 return call.number
         return None
+
+    def _is_of(self, call: TargetCall) -> bool:
+        if self.items is None:
+            return self.value is call.value
+        return bool(call.items) and self.items[-1:] == tuple((call.items or ())[-1:])
 
     @property
     def tries(self) -> int:
@@ -108,8 +121,13 @@ class Run:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - what the call returned
-        """The value that was returned; `None` where none was."""
+        """The value that was returned, of a stream all its items; `None` where none was."""
         return self.result.value if isinstance(self.result, Returned) else None
+
+    @property
+    def items(self) -> tuple[Any, ...] | None:
+        """The items that a stream gave to the first caller; `None` of what is no stream."""
+        return self.callers[0].items if self.callers else None
 
     @property
     def error(self) -> BaseException | None:

@@ -102,9 +102,10 @@ class TestStall:
     async def test_a_stall_behind_keep_alives_is_cut(self):
         """Keep-alives for ever do not outlive a timeout, and the server sees the client go."""
         async with Emulator() as emulator, router(emulator) as openrouter:
-            with anyio.move_on_after(0.2) as scope:
-                await openrouter.chat("emu/stall?every=0.02", MESSAGES)
-            assert scope.cancelled_caught
+            async with anyio.create_task_group() as group:
+                group.start_soon(openrouter.chat, "emu/stall?every=0.02", MESSAGES)
+                await emulator.journal.begun()
+                group.cancel_scope.cancel()
             await emulator.journal.settled()
             assert emulator.journal[0].ended == "client_closed"
 
@@ -114,17 +115,17 @@ class TestStall:
             limits = httpx.Limits(max_connections=1)
             async with httpx.AsyncClient(verify=NOBODY, limits=limits) as client:
                 openrouter = router(emulator, client=client)
-                guarded = stack(timeout(2), timeout(0.1))(openrouter.chat)
+                guarded = stack(timeout(9), timeout(0.5))(openrouter.chat)
                 for _ in range(3):
                     with pytest.raises(TimedOut):
                         await guarded("emu/stall?every=0.02", MESSAGES)
-                assert (await guarded("emu/ok", MESSAGES)).content == "Hola"
+                assert (await openrouter.chat("emu/ok", MESSAGES)).content == "Hola"
 
     async def test_a_silent_server_is_cut(self):
         """A server that accepts and says nothing does not outlive a timeout."""
         async with Emulator() as emulator, router(emulator) as openrouter:
             with pytest.raises(TimedOut):
-                await timeout(0.1)(openrouter.chat)("emu/silence", MESSAGES)
+                await timeout(0.5)(openrouter.chat)("emu/silence", MESSAGES)
 
 
 FAILURES = [

@@ -12,8 +12,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
-from hypothesis.errors import NoSuchExample
+from hunting import HUNT, hunted
+from hypothesis import given, settings
 
 from resilient import (
     FallbackManager,
@@ -29,27 +29,11 @@ from resilient import (
     timeout,
     value,
 )
-from resilient.testing import (
-    RERUNS,
-    InvariantBroken,
-    Stuck,
-    schedules_for,
-    simulate,
-    spread_at_cap,
-)
+from resilient.testing import schedules_for, simulate, spread_at_cap
 
 spec = importlib.util.spec_from_file_location("careless", Path(__file__).with_name("careless.py"))
 careless = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(careless)
-
-HUNT = settings(
-    max_examples=500,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate, Phase.shrink],
-)
 
 
 async def ask(question: str) -> str: ...
@@ -262,19 +246,6 @@ BUGS = {
 CALLERS = {"a last resort shared": 3, "an error of another caller": 3}
 
 
-def broken(what, schedule, invariant):
-    """Return the names of the invariants that a run of `schedule` breaks."""
-    # A run of its own for each is spared where it is not what finds the bug.
-    skip = RERUNS - {invariant}
-    try:
-        simulate(what, schedule).check(skip=skip)
-    except InvariantBroken as found:
-        return {finding.invariant for finding in found.findings}
-    except Stuck:
-        return {"Stuck"}
-    return set()
-
-
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(120)  # a hunt is many runs, and this machine may have other work
@@ -284,13 +255,7 @@ def test_a_planted_bug_is_found(bug, monkeypatch):
     what, plant, invariant = BUGS[bug]
     strategy = schedules_for(what, callers=CALLERS.get(bug))
     plant(monkeypatch)
-    try:
-        shortest = find(strategy, lambda one: bool(broken(what, one, invariant)), settings=HUNT)
-    except NoSuchExample:
-        pytest.fail("nothing was found")
-    names = broken(what, shortest, invariant)
-    assert invariant in names, f"{shortest!r} breaks {sorted(names)}"
-    assert shortest.size <= 3, shortest
+    hunted(strategy, what, invariant)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any, assert_type
 
+import httpx
+
 from resilient import (
     AllTargetsFailed,
     Attempt,
@@ -61,16 +63,26 @@ from resilient.testing import (
     Bad,
     CapturedMetric,
     CapturedSpans,
+    Cut,
     Fail,
+    FailureSchedule,
+    FaultyBackend,
+    Hang,
+    HttpReply,
+    Log,
     MetricPoint,
+    Ok,
+    Run,
     capture_spans,
     check_backend,
     instant,
     overrides,
     policies_off,
     policies_on,
+    simulate,
     virtual_time,
 )
+from resilient.testing import Items as Given
 from resilient.testing.conformance import Case, MalformedError, check, load
 from resilient.typing import (
     BreakerHandle,
@@ -671,6 +683,31 @@ def checked() -> None:
 
     check_backend(build, answer=b"", failures=[Fail(ConnectionError), Bad(b"no")], args=["x"])
     check_backend(bare, failures=7)  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+def test_over_a_scheduled_network() -> object:
+    busy = HttpReply(429, headers={"Retry-After": "7"}, json={"error": None})
+    page = HttpReply(content=["<html>", b"</html>"], gap=1, headers=[("Server", "x")])
+    schedule = FailureSchedule(
+        [Ok(busy), Bad(page, after=1), Fail(ConnectionError, hint=3), Hang(), Given(2, then=Cut())],
+        fallbacks=["x."],
+        take=2,
+        pause=0.5,
+    )
+    HttpReply(content=7)  # E: mypy[arg-type] pyright[reportArgumentType]
+    transport = schedule.transport(name="shop", answer={"a": 1}, item=[1], end=b"")
+    run = simulate(bare, schedule, args=(httpx.AsyncClient(transport=transport),), target="real")
+    assert_type(run, Run)
+    return [call.error for call in transport.calls]
+
+
+def test_streams_of_a_schedule(log: Log) -> object:
+    steps = [Given(3, gap=1, then=Cut()), Given(["a", "b"], then=Fail(OSError), after=1)]
+    Given(1, then=Bad(1))  # E: mypy[arg-type] pyright[reportArgumentType]
+    run = simulate(bare, steps, take=1, pause=2.0)
+    assert_type(run.items, tuple[Any, ...] | None)
+    Target("b", FaultyBackend("::/").stream)
+    return log.scripted("::.", stream=True), log.scripted("x.")
 
 
 # models

@@ -41,7 +41,7 @@ def nothing_called_afterwards(run: Run) -> Found:
     """After a cancellation nothing is called, at that very instant neither."""
     for caller in run.callers:
         order, at = caller.cancelled_order, caller.cancelled_at
-        if order is None or at is None:
+        if order is None or at is None or _went_on(caller, order):
             continue
         # A function that is called by someone who is cancelled already does begin.
         late = [call for call in calls_of(run, caller)[1:] if call.order > order]
@@ -50,9 +50,20 @@ def nothing_called_afterwards(run: Run) -> Found:
             yield Broken(f"cancelled at {s(at)}: nothing is called any more", f"calls at {again} s")
 
 
+def _went_on(caller: CallerRun, order: int) -> bool:
+    """Tell whether an item came after the cancellation: swallowed by then, it is the consumer's."""
+    return any(one > order for one in caller.items_at)
+
+
+def _paused_until(run: Run, caller: CallerRun) -> bool:
+    """Tell whether a consumer's pause ended as it was cancelled: either may be first."""
+    paused = run.schedule.pause and caller.items and caller.number == 0
+    return bool(paused) and caller.ended <= (caller.cancelled_at or 0) + CLOSE
+
+
 def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) -> Found:
     result = caller.result
-    if isinstance(result, Cancelled):
+    if isinstance(result, Cancelled) or _went_on(caller, order):
         return
     last = calls[-1] if calls else None
     if last is not None and isinstance(last.step, Stubborn):
@@ -60,6 +71,7 @@ def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) 
     # So does one that ends without an await: there is nowhere to deliver it.
     at_once = len(calls) == 1 and last is not None and last.ended == last.started
     before = last is None or at_once or (last.ended_order or order + 1) < order
+    before = before or _paused_until(run, caller)
     for story in stories_of(run, caller):
         decided = story.events(Degraded, TimeoutFired)
         before = before or any(noted.order < order for noted in decided)
