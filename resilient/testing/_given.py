@@ -20,7 +20,8 @@ def several(value: object, option: str, accepted: str) -> tuple[Any, ...]:
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise TypeError(f"{option} takes {accepted}, not {shown(value)}")
-    return tuple(cast("Iterable[Any]", value))
+    items: Iterable[Any] = value
+    return tuple(items)
 
 
 def named(value: object, option: str) -> dict[str, Any]:
