@@ -20,8 +20,7 @@ def several(value: Any, option: str, accepted: str) -> tuple[Any, ...]:  # noqa:
     """
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{option} takes {accepted}, not {shown(value)}")
-    items: Iterable[Any] = value
-    return tuple(items)
+    return tuple(value)
 
 
 def named(value: object, option: str) -> dict[str, Any]:
