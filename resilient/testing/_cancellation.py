@@ -173,7 +173,9 @@ async def _scenario(
         cancelled_order=call.interrupted_order,
         callers=(caller,),
         details=Details(
-            noted=tuple(log.noted), guarded=tuple(log.guarded), anatomy=anatomy_of(_function_of(guarded))
+            noted=tuple(log.noted),
+            guarded=tuple(log.guarded),
+            anatomy=anatomy_of(_function_of(guarded)),
         ),
     )
     next_one = await _outcome_of(again(guarded)) if at else result

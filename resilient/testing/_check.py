@@ -88,7 +88,9 @@ def check(
     raise InvariantBroken(run, findings, better)
 
 
-def findings_of(run: Run, wanted: Iterable[Callable[[Any], Any]] | None = None) -> Iterator[Finding]:
+def findings_of(
+    run: Run, wanted: Iterable[Callable[[Any], Any]] | None = None
+) -> Iterator[Finding]:
     """Go through what `run` breaks of the invariants wanted, by default of all."""
     for one in asked((), None, ()) if wanted is None else wanted:
         name = short_name(one)

@@ -92,13 +92,10 @@ class Checked:
 
     def _played(self, stack: Stack) -> Iterator[Broken]:
         for schedule in schedules(self.good, self.bad, limited=stack.limited):
-            for backend in _BACKENDS:
-                if backend == "trio" and schedule.cancel == "task":
-                    continue
-                # What is run again is run on the other backend as well: once is enough.
-                again = stack.thorough and backend == "asyncio"
+            task = schedule.cancel == "task"  # asyncio only
+            for backend in _BACKENDS[: 1 if stack.thorough or task else 2]:
                 run = self._run(stack, schedule, backend)
-                yield from self._found(stack, run, self._findings(run, again=again))
+                yield from self._found(stack, run, self._findings(run, again=stack.thorough))
 
     def _together(self) -> Iterator[Broken]:
         """Compare callers at the same time with one that is alone."""
@@ -115,6 +112,8 @@ class Checked:
     def _cancelled(self, stack: Stack) -> Iterator[Broken]:
         steps = [replace(self.bad[0], after=1), replace(self.good, after=1)]
         schedule = FailureSchedule(steps, then=self.good)
+        if not stack.kinds <= {"retry", "timeout"}:
+            return  # a chain and a breaker await what is inside of them, and nothing else
 
         def make(log: Log) -> Guarded:
             pipeline = stack.around(self.spy.middlewares())
@@ -146,22 +145,25 @@ class Checked:
             with suppress(TypeError):  # not everything can be held weakly
                 refs.append((what, weakref.ref(one)))
 
+        self._run_watched(schedule, watch)
+        self.spy.forget()
+        virtual_time(anyio.sleep, 0)  # the library lets go of a loop when it sees the next one
+        gc.collect()
+        return [*dict.fromkeys(what for what, ref in refs if ref() is not None)]
+
+    def _run_watched(self, schedule: FailureSchedule, watch: Callable[[str, object], None]) -> None:
         mine, self.args = self.args, tuple(map(_copied, self.args))
         self.spy.watch = watch
         try:
             run = self._run(_ALONE, schedule, "asyncio")
-            for value in [call.value for call in run.calls if not self.spy.answers]:
-                watch("the result", value)
             for argument in self.args:
                 if isinstance(argument, Argument):
                     watch("an argument", argument)
         finally:
             self.args, self.spy.watch = mine, None
-        value = argument = run = None
-        self.spy.forget()
-        virtual_time(anyio.sleep, 0)  # the library lets go of a loop when it sees the next one
-        gc.collect()
-        return [*dict.fromkeys(what for what, ref in refs if ref() is not None)]
+        if not self.spy.answers:
+            for call in run.calls:
+                watch("the result", call.value)
 
     def _run(self, stack: Stack, schedule: FailureSchedule, backend: Backend) -> Run:
         self.spy.taken()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 
 class _Ear(logging.Handler):
@@ -24,7 +24,7 @@ class _Ear(logging.Handler):
 
 
 @contextmanager
-def overhearing() -> Iterator[Callable[[], str]]:
+def overhearing() -> Generator[Callable[[], str]]:
     """Listen to every logger and to what is printed, which goes nowhere else.
 
     What it yields returns what was said since it was called last.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.functions import short_name
 from resilient._policies import Middleware
 from resilient._runtime.clock import runtime
-from resilient._stack import Pipeline
 from resilient.testing._check import Finding
 from resilient.testing._invariants._common import kind
 from resilient.testing._invariants.values import linked
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from resilient._runtime.call import Call
     from resilient._runtime.middleware import Proceed
+    from resilient._stack import Pipeline
 
 
 RULES = ("proceeds_as_declared", "cancellation_passes", "error_passes", "value_passes")
@@ -59,7 +59,7 @@ class Spy:
         @functools.wraps(part.handler)
         async def handler(call: Call, proceed: Proceed, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             real = self._handler(place)
-            asked = _Asked(self, part, proceed, self._count)
+            asked = _Asked(self, part, proceed, self._count, place)
             self._count += 1
             if self.watch is not None:
                 self.watch("`call`", call)
@@ -85,19 +85,19 @@ class Spy:
         world = runtime().world
         if world is not self._run:
             self._run = world
-            self._handlers = [
-                cast("Middleware", part).handler for part in self.make().policies
-            ]
+            self._handlers = [cast("Middleware", part).handler for part in self.make().policies]
             self._values.clear()
         return self._handlers[place]
 
     def forget(self) -> None:
         """Let go of the last run."""
         self._run = None
+        self._handlers.clear()
 
-    def saw(self, value: object, number: int) -> None:
-        """Note whose result a value is; the record of the run keeps it."""
-        self._values.setdefault(id(value), number)
+    def saw(self, value: object, asked: _Asked) -> None:
+        """Note whose result a value is that a target gave; the record of the run keeps it."""
+        if asked.place == len(self._handlers) - 1:
+            self._values.setdefault(id(value), asked.number)
 
     def is_of_another(self, value: object, number: int) -> bool:
         """Tell whether a value is the result of another call."""
@@ -116,13 +116,16 @@ class Spy:
 class _Asked:
     """Stands before `proceed`, and knows what it was asked for and what it came to."""
 
-    __slots__ = ("__weakref__", "_part", "_proceed", "_spy", "errors", "number", "results")
+    __slots__ = ("__weakref__", "_part", "_proceed", "_spy", "errors", "number", "place", "results")
 
-    def __init__(self, spy: Spy, part: Middleware, proceed: Proceed, number: int) -> None:
+    def __init__(
+        self, spy: Spy, part: Middleware, proceed: Proceed, number: int, place: int
+    ) -> None:
         self._spy = spy
         self._part = part
         self._proceed = proceed
         self.number = number
+        self.place = place
         self.results: list[Any] = []
         self.errors: list[BaseException] = []
 
@@ -143,7 +146,7 @@ class _Asked:
         except BaseException as error:
             self.errors.append(error)
             raise
-        self._spy.saw(value, self.number)
+        self._spy.saw(value, self)
         self.results.append(value)
         return value
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import pytest
 
-from resilient import circuit_breaker, consecutive, fallback, retry, stack, timeout, value
+from resilient import (
+    circuit_breaker,
+    consecutive,
+    fallback,
+    middleware,
+    retry,
+    stack,
+    timeout,
+    value,
+)
 from resilient.testing import (
     INVARIANTS,
     RERUNS,
@@ -285,3 +295,37 @@ def test_a_value_of_the_last_resort_is_no_invention():
     """What was declared as the last resort may come out, and nothing else."""
     guarded = fallback(degrade=value({"answer": None}))(ask)
     simulate(guarded, FailureSchedule(then=Hang())).check()
+
+
+@middleware(calls=2)
+async def twice(call, proceed):
+    """Ask again, whatever came of it."""
+    with suppress(ConnectionError):
+        await proceed()
+    return await proceed()
+
+
+@both
+@pytest.mark.parametrize("schedule", ["x*", "x.x*", "x.xx.", "xxxx."])
+def test_a_retry_that_begins_anew_counts_anew(schedule, backend):
+    """A middleware may run a retry again: its attempts are used up once for each run."""
+    guarded = stack(twice, retry(attempts=3, backoff=[1]))
+    simulate(guarded, schedule, backend=backend).check()
+
+
+def test_an_answer_in_the_place_of_a_retry():
+    """A middleware inside of a retry may answer where the next attempt would begin."""
+    answers = []
+
+    @middleware
+    async def remembers(call, proceed):
+        try:
+            return answers[0] if answers else await proceed()
+        except ConnectionError:
+            answers.append("sorry")
+            raise
+
+    guarded = stack(retry(attempts=3, backoff=[1]), remembers)
+    run = simulate(guarded, "x")
+    run.check(only=["backoff_lawful"])
+    assert (run.tries, len(run.calls), run.value) == (2, 1, "sorry")

@@ -54,7 +54,7 @@ class TestWhatIsRight:
         assert broken(once_more) == []
 
     def test_one_that_says_what_it_does(self):
-        """Values and errors of its own are lawful where they are declared, arguments are given."""
+        """Values of its own are lawful where that is declared; a function makes a fresh one."""
 
         def made():
             known = {}
@@ -62,35 +62,27 @@ class TestWhatIsRight:
             @middleware(expose_args=True)
             async def cached(call, proceed, question, *, fresh):
                 if question not in known:
-                    try:
-                        known[question] = await proceed()
-                    except ValueError:
-                        raise Mine from None
+                    known[question] = await proceed()
                 return known[question]
 
             return cached
 
-        given = {"kwargs": {"fresh": True}, "skip": ["nothing_kept", "recovers"]}
-        assert broken(made, answers=True, raises=Mine, **given) == []
-        assert broken(made, raises=Mine, **given) == ["calls_are_independent"]
-        assert broken(made, answers=True, **given) == ["error_passes"]
+        given = {"kwargs": {"fresh": True}}
+        assert broken(made, answers=True, **given) == []
+        assert broken(made, **given) == ["calls_are_independent"]
+        assert broken(made, skip="calls_are_independent", **given) == []
 
     def test_a_limit_of_its_own(self):
-        """A scope that it opens itself is its own to end, and so is a task group."""
+        """A scope that it opens itself is its own to end."""
 
         @middleware
         async def limited(call, proceed):
             with anyio.move_on_after(4):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(anyio.sleep_forever)
-                    value = await proceed()
-                    group.cancel_scope.cancel()
-                return value
+                return await proceed()
             raise Mine
 
-        # A group makes an `ExceptionGroup` of what leaves it, which has the error in it.
-        skip = ["only_retryable_retried", "gives_up_for_a_reason", "recovers", "next_call_works"]
-        assert broken(limited, raises=Mine, skip=skip) == []
+        assert broken(limited, raises=Mine) == []
+        assert broken(limited) == ["error_passes"]
 
     def test_answers_of_a_kind(self):
         """What is inside answers and fails as the caller of the check says."""
@@ -190,11 +182,9 @@ class TestWhatIsWrong:
         async def hides(call, proceed):
             try:
                 return await proceed()
-            except ValueError:
-                raise Mine from None
-            except Exception:
-                pass
-            raise Mine
+            except Exception as error:
+                failed = isinstance(error, ValueError)
+            raise Mine if failed else KeyError
 
         assert broken(translates) == []
         assert broken(hides)[0] == "error_passes"
@@ -279,7 +269,7 @@ class TestWhatIsWrong:
                         return await proceed()
                     except Exception:
                         self.tries += 1
-                        if self.tries == 2:
+                        if self.tries >= 2:
                             raise
 
         assert broken(middleware(Keeps())) == ["calls_are_independent", "nothing_kept"]
@@ -317,7 +307,7 @@ class TestWhatIsWrong:
                 raise
 
         assert broken(tells) == ["nothing_recorded"]
-        if way != "note":
+        if way == "log":
             assert broken(tells, args=["4711"]) == ["nothing_recorded"]
             assert broken(tells, args=[4711]) == []
 
@@ -352,7 +342,7 @@ class TestWhatIsWrong:
     [
         (((7,), {}), TypeError, "takes what @middleware made, not 7"),
         (((lambda: 7,), {}), TypeError, "or a function that returns that, not 7"),
-        (((stack(),), {}), TypeError, "or a function that returns that, not <Pipeline"),
+        (((stack(),), {}), TypeError, "or a function that returns that, not a Pipeline"),
         ((None, {"failures": [Fail]}), TypeError, r"failures=\) takes Fail\(...\) and Bad"),
         ((None, {"failures": []}), ValueError, r"failures=\) must have at least one step"),
         ((None, {"skip": "nonsense"}), ValueError, r"skip=\) has no invariant 'nonsense'"),

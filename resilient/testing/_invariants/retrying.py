@@ -173,7 +173,7 @@ def backoff_lawful(run: Run) -> Found:
     for story, node in known(run):
         for noted, event in story.scheduled:
             yield from _length(node.around("retry"), event)
-            yield from _taken(run, story, noted, event)
+            yield from _taken(run, story, node, noted, event)
         yield from _ranges(story, node)
     for story in called(run):
         total = sum(event.wait for _, event in story.scheduled)
@@ -206,7 +206,7 @@ def _length(retries: list[Around], event: RetryScheduled) -> Found:
         yield Broken(f"at least the {s(hint)} that the error asks for", f"a wait of {s(wait)}")
 
 
-def _taken(run: Run, story: Story, noted: Noted, event: RetryScheduled) -> Found:
+def _taken(run: Run, story: Story, node: Guarded, noted: Noted, event: RetryScheduled) -> Found:
     after = next((one for one in story.noted if one.order > noted.order and _moves_on(one)), None)
     caller = run.callers[story.call.caller] if run.callers else None
     if after is None or caller is None or asked_before(caller, after.order):
@@ -216,6 +216,8 @@ def _taken(run: Run, story: Story, noted: Noted, event: RetryScheduled) -> Found
         discards = event.error is None  # closing a bad result may take time
         if gap < event.wait - CLOSE or (gap > event.wait + CLOSE and not discards):
             yield Broken(f"the next attempt {s(event.wait)} later", f"it came after {s(gap)}")
+    elif node.around("middleware") and gap >= event.wait - CLOSE:
+        return  # it may have ended by itself what was to be tried again
     elif isinstance(after.event, TimeoutFired | CallEnded | FellBack) and event.error is not None:
         yield Broken(
             f"no wait of {s(event.wait)} where a limit ends it: the error at once",
