@@ -9,12 +9,16 @@ import anyio
 import pytest
 
 from resilient import (
+    FallbackManager,
+    Target,
     circuit_breaker,
     consecutive,
+    count_window,
     fallback,
     middleware,
     retry,
     stack,
+    time_window,
     timeout,
     value,
 )
@@ -273,6 +277,14 @@ class TestRecovery:
         assert run.breakers["kit.recovers"][-1].to_state == "open"
         run.check()
 
+    @both
+    @pytest.mark.parametrize("trip", [count_window, time_window])
+    def test_a_rate_may_be_reached_when_everything_is_well(self, trip, backend):
+        """The last call that a rate of failures takes may be one that goes well."""
+        breaker = circuit_breaker("kit.rate", trip=trip(10, failure_rate=0.5, min_calls=2))
+        run = simulate(breaker, "x", backend=backend).check()
+        assert (run.tries, len(run.calls), run.breakers) == (1, 1, {})
+
     def test_a_function_that_remembers_too_much_does_not(self):
         """A function that never calls again after a failure does not recover."""
         broken = []
@@ -289,6 +301,16 @@ class TestRecovery:
         with pytest.raises(InvariantBroken) as caught:
             simulate(sulks, "x").check(only=["recovers"])
         assert "when everything is well again, is answered" in str(caught.value)
+
+
+@both
+def test_a_refusal_that_a_chain_takes_is_a_skip(backend):
+    """A target whose circuit is open has one span, of a target that was skipped."""
+    breaker = circuit_breaker("kit.skipped", trip=consecutive(1))
+    manager = FallbackManager([Target("a", ask, policies=breaker), Target("b", ask)])
+    schedule = FailureSchedule([Fail(ConnectionError)], arrivals=[0, 0])
+    run = simulate(manager, schedule, backend=backend).check()
+    assert (run.tries, len(run.calls)) == (4, 3)
 
 
 def test_a_value_of_the_last_resort_is_no_invention():
