@@ -6,6 +6,7 @@ always a changed suite; `nightly` is the profile that looks for new ones.
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -40,6 +41,12 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
+
+
+def pytest_collection_finish():
+    """Leave what lives as long as the run out of every collection: many tests ask for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

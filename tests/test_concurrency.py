@@ -109,6 +109,7 @@ CALLS = {"asyncio": 10_000, "trio": 2_000}  # a task of trio costs many times on
 FATES = {0: 1, 1: 1, 2: 3, 3: "second", 4: None}
 
 
+@pytest.mark.timeout(120)  # thousands of calls, on a machine that may have other work
 @both
 def test_ten_thousand_calls_at_once_leave_nothing(backend):
     """Thousands of calls, a fifth of each fate, end as they should and leave nothing behind."""
@@ -135,6 +136,7 @@ def test_ten_thousand_calls_at_once_leave_nothing(backend):
     assert found == dict.fromkeys(range(5), CALLS[backend] // 5)
 
 
+@pytest.mark.timeout(120)  # thousands of calls, on a machine that may have other work
 @both
 def test_ten_thousand_calls_need_no_collector_of_cycles(backend):
     """Every call and every error of thousands of calls is freed as soon as it is over."""

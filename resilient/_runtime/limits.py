@@ -146,7 +146,12 @@ class Table:
             return
         limit.state = DEFERRED
         unwinding.waiting.append(limit)
-        limit.grace = self.loop.call_later(CLEANUP_GRACE, self._send, limit, context=self.context)
+        late = self._send_late
+        limit.grace = self.loop.call_later(CLEANUP_GRACE, late, limit, context=self.context)
+
+    def _send_late(self, limit: Limit) -> None:
+        del limit.grace  # it keeps the limit, which would be a circle
+        self._send(limit)
 
     def _send(self, limit: Limit) -> None:
         in_flight = self.runtime.in_flight
@@ -167,7 +172,9 @@ class Table:
                 del in_flight[limit.task]
             else:
                 in_flight[limit.task] = before
-        for other in limit.waiting:
+        # Those that were sent in the end know it as the one before them: no circle here either.
+        waiting, limit.waiting = limit.waiting, []
+        for other in waiting:
             if other.state == DEFERRED and not self.loop.is_closed():
                 other.grace.cancel()
                 # Not at once: code that leaves now and asks for the time left

@@ -8,6 +8,7 @@ call or comes out of it is recorded.
 from __future__ import annotations
 
 from resilient._runtime.listeners import Listener
+from resilient.telemetry._count import count
 from resilient.telemetry._describe import SpanDescription, annotate
 from resilient.telemetry._install import install, uninstall
 from resilient.telemetry._listeners import Noted, Recent, only
@@ -15,6 +16,7 @@ from resilient.telemetry._signals import Signal, Signals
 
 __all__ = (
     "annotate",
+    "count",
     "install",
     "Listener",
     "Noted",

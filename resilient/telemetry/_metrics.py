@@ -51,6 +51,10 @@ class MetricsListener:
         if hook is not None:
             hook(event, call)
 
+    def add(self, name: str, number: float, attributes: Attributes) -> None:
+        """Add to a counter that is no event's, in the context of whoever does."""
+        self._put[name](number, attributes)
+
     def _attempt_ended(self, event: events.AttemptEnded, call: Call) -> None:
         attributes = {**_of_target(call, event.target), names.KIND: call.kind}
         failed = self._failures.of(call.plan.name, event.error, unacceptable=event.unacceptable)

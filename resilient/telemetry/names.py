@@ -68,6 +68,7 @@ FIRST_ITEM = "resilient.stream.first_item"
 
 # Only on metrics.
 ENFORCED = "resilient.rejection.enforced"
+COST_RESOLVED = "resilient.openrouter.cost.resolved"
 
 # On metrics and in log lines.
 BREAKER_FROM = "resilient.circuit_breaker.state.from"
@@ -103,6 +104,7 @@ OVERRUNS = "resilient.timeout.overruns"
 TRANSITIONS = "resilient.circuit_breaker.transitions"
 STATES = "resilient.circuit_breaker.state"
 TOKENS = "resilient.retry.budget.available"
+COST = "resilient.openrouter.cost"
 
 # Log lines.
 SCHEDULED = "resilient.retry.scheduled"
@@ -377,6 +379,13 @@ METRICS = (
         "How many retries a budget would pay for now",
         (BUDGET,),
     ),
+    Metric(
+        COST,
+        "counter",
+        "{USD}",
+        "What calls of models cost; where nobody told, what they were estimated at",
+        (TARGET, COST_RESOLVED),
+    ),
 )
 
 LABELS = (
@@ -395,6 +404,7 @@ LABELS = (
     Attribute(BREAKER_FROM, "str", values=_STATES),
     Attribute(BREAKER_TO, "str", values=_STATES),
     Attribute(BUDGET, "str"),
+    Attribute(COST_RESOLVED, "bool"),
 )
 """The attributes of metrics."""
 

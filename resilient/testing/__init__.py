@@ -20,11 +20,23 @@ from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
 from resilient.testing._measured import CapturedMetric, MetricPoint
 from resilient.testing._record import Cancelled, Log, Raised, Returned
+from resilient.testing._reply import HttpReply
 from resilient.testing._run import CallerRun, Run
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._simulate import simulate
 from resilient.testing._spans import CapturedSpans, capture_spans
-from resilient.testing._steps import Bad, Fail, FaultError, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    Bad,
+    Cut,
+    CutError,
+    Fail,
+    FaultError,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 from resilient.testing._strategies import arrivals, cancellations, schedules, schedules_for
 from resilient.testing._switches import instant, overrides, policies_off, policies_on
 from resilient.testing._tester import Tester
@@ -43,6 +55,8 @@ __all__ = (
     "CapturedSpans",
     "check_backend",
     "check_middleware",
+    "Cut",
+    "CutError",
     "Fail",
     "FailureSchedule",
     "FaultError",
@@ -50,12 +64,14 @@ __all__ = (
     "Finding",
     "fresh_breakers",
     "Hang",
+    "HttpReply",
     "instant",
     "Interrupted",
     "Interruption",
     "invariant",
     "InvariantBroken",
     "INVARIANTS",
+    "Items",
     "leftovers",
     "Log",
     "MetricPoint",

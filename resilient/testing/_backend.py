@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from resilient.testing._record import Log
 from resilient.testing._schedule import FailureSchedule, schedule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from resilient.testing._record import TargetCall
     from resilient.testing._steps import Step
@@ -21,6 +22,8 @@ running: ContextVar[Log | None] = ContextVar("resilient_log", default=None)
 
 class FaultyBackend:
     """An async function that does what a schedule says: step i answers call i.
+
+    Its method `stream` is an async generator function that does the same.
 
     For managers built by hand (`Target("a", FaultyBackend("x."))`) and for
     functions that get what they call as an argument. In a `simulate` run its
@@ -48,10 +51,28 @@ class FaultyBackend:
 
     async def __call__(self, *_args: object, **_kwargs: object) -> object:
         """Do what the step of this call says, whatever the arguments are."""
+        log, step, index = self._turn()
+        return await log.played(step, self.__name__, index, self)
+
+    async def stream(self, *_args: object, **_kwargs: object) -> AsyncGenerator[object]:
+        """Give the items that the step of this call says: the same as an async generator.
+
+        >>> async def words():
+        ...     return [item async for item in FaultyBackend([Items(["so", "blue"])]).stream()]
+        >>> virtual_time(words)
+        ['so', 'blue']
+        """
+        log, step, index = self._turn()
+        async with aclosing(log.streamed(step, self.__name__, index, self)) as items:
+            async for item in items:
+                yield item
+
+    def _turn(self) -> tuple[Log, Step, int]:
+        """Return what the next call does, and where it is noted."""
         log = running.get() or self._log
         self._log = log
-        step = self.schedule.step(log.turn(self))
-        return await log.played(step, self.__name__, self._index, self)
+        schedule, index = log.script(self.schedule, self._index)
+        return log, schedule.step(log.turn(self)), index
 
     @property
     def calls(self) -> list[TargetCall]:

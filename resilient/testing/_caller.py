@@ -8,8 +8,7 @@ must complete, and nothing of the call may still be current.
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -17,12 +16,14 @@ import anyio.lowlevel
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import current_call
 from resilient._runtime.clock import now, runtime
-from resilient.testing._record import Cancelled, Raised, Result, Returned, who
+from resilient.testing import _tasks
+from resilient.testing._record import Cancelled, Raised, Result, Returned, current_span, who
 from resilient.testing._run import CallerRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from resilient.testing._consumer import Consumer
     from resilient.testing._record import Log
     from resilient.testing._schedule import Delivery
 
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
 class Caller:
     """Awaits the guarded function once, and may be cancelled while it does."""
 
-    def __init__(self, guarded: Callable[[], Awaitable[Any]], log: Log, number: int = 0) -> None:
+    def __init__(
+        self,
+        guarded: Callable[[], Awaitable[Any]],
+        log: Log,
+        number: int = 0,
+        consumer: Consumer | None = None,
+    ) -> None:
         self._guarded = guarded
         self._log = log
         self._number = number
+        self._consumer = consumer
         self._outcome: Outcome[Any] | None = None
         self.cancelled_order: int | None = None
+        self.awake = False
         self.troubles: list[str] = []
         # Of a call that was cancelled before it began.
         self._ended, self._ended_order = 0.0, 0
@@ -59,9 +68,21 @@ class Caller:
             ended_order=self._ended_order or self._log.next(),
             cancelled_at=None if self.cancelled_order is None else cancel_at,
             cancelled_order=self.cancelled_order,
-            outcome=self._outcome,
-            troubles=tuple(self.troubles),
+            cancelled_awake=self.awake,
+            **self._details(),
         )
+
+    def _details(self) -> dict[str, Any]:
+        consumer = self._consumer
+        if consumer is None:
+            return {"outcome": self._outcome, "troubles": tuple(self.troubles)}
+        return {
+            "troubles": (*self.troubles, *consumer.troubles),
+            "items": tuple(consumer.items),
+            "items_at": tuple(consumer.orders),
+            "closed": consumer.closed,
+            "outcome": consumer.outcome,
+        }
 
     async def call(self, cancel_at: float | None, delivery: Delivery) -> Result:
         """Make the call; return what came of it."""
@@ -80,14 +101,14 @@ class Caller:
             self._balance(before, 0 if task is None else task.cancelling())
 
     async def _made(self) -> Result:
-        call, span = current_call(), _current_span()
+        call, span = current_call(), current_span()
         try:
             result = await self._result()
         finally:
             self._ended, self._ended_order = now(), self._log.next()
             if current_call() is not call:
                 self.troubles.append("the call that has ended is still the current one")
-            if _current_span() is not span:
+            if current_span() is not span:
                 self.troubles.append("a span of the call that has ended is still the current one")
         await self._look_around()
         return result
@@ -115,12 +136,13 @@ class Caller:
 
     async def _in_scope(self, cancel_at: float) -> Result:
         result: Result = Cancelled()
+        task = _tasks.current()
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope:
                 if cancel_at <= now():
                     self._cancel(scope.cancel)
                 else:
-                    group.start_soon(self._cancel_later, cancel_at, scope.cancel)
+                    group.start_soon(self._cancel_later, cancel_at, task, scope.cancel)
                 result = await self._made()
             group.cancel_scope.cancel()
         return result
@@ -134,8 +156,12 @@ class Caller:
         self._balance(0 if self.cancelled_order is None else 1, task.cancelling())
         return Cancelled() if task.cancelled() else task.result()
 
-    async def _cancel_later(self, at: float, cancel: Callable[[], object]) -> None:
+    async def _cancel_later(
+        self, at: float, task: _tasks.Task, cancel: Callable[[], object]
+    ) -> None:
         await anyio.sleep(at - now())
+        # What it waited for has come: it goes on, and meets the cancellation at its next await.
+        self.awake = _tasks.is_ready(task)
         self._cancel(cancel)
 
     def _cancel(self, cancel: Callable[[], object]) -> None:
@@ -145,9 +171,3 @@ class Caller:
     def _balance(self, expected: int, found: int) -> None:
         if found != expected:
             self.troubles.append(f"task.cancelling() is {found}, not {expected}")
-
-
-def _current_span() -> object:
-    """Return the current span; before anybody has loaded the API there is none."""
-    trace = cast("Any", sys.modules.get("opentelemetry.trace"))
-    return None if trace is None else trace.get_current_span()

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
+from resilient._core.options import choice
 from resilient._runtime.clock import now, runtime
 from resilient.testing._anatomy import anatomy_of
 from resilient.testing._check import Finding, findings_of
 from resilient.testing._details import Details
+from resilient.testing._given import function
 from resilient.testing._invariants import LOCAL
 from resilient.testing._invariants.cancelling import nothing_called_afterwards
 from resilient.testing._leftovers import leftovers
@@ -124,6 +126,9 @@ def cancel_at_every_await(
     >>> [found.check().at for found in cancel_at_every_await(make, backend="asyncio")]
     [1, 2, 3]
     """
+    function(make, "cancel_at_every_await", "a function that makes the one to call")
+    if not isinstance(delivery, type):
+        choice(delivery, "delivery", ("scope", "task"))
     if delivery == "task" and backend != "asyncio":
         raise ValueError("delivery='task' is task.cancel(): asyncio only")
     again = _call if after is None else after

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from resilient._core.functions import short_name
 from resilient._core.options import shown
+from resilient.testing._given import function, several
 from resilient.testing._invariants import AGAIN, LOCAL
 from resilient.testing._shorter import shortest
 
@@ -66,8 +67,7 @@ def invariant(fn: I, /) -> I:
     >>> len(simulate(retry(), "x .").check().calls)
     2
     """
-    if not callable(fn):
-        raise TypeError(f"invariant takes a function of a run, not {shown(fn)}")
+    function(fn, "invariant", "a function of a run")
     _registered[short_name(fn)] = fn
     return fn
 
@@ -111,6 +111,8 @@ def asked(
     extra: Sequence[Callable[[Run], object]], only: Iterable[str] | None, skip: Iterable[str]
 ) -> list[Callable[[Any], Any]]:
     """Return the invariants that a check asks."""
+    for one in extra:
+        function(one, "check", "functions of a run")
     every = {short_name(one): one for one in (*LOCAL, *AGAIN)} | _registered
     mine = {short_name(one): one for one in extra}
     known = every | mine
@@ -124,10 +126,13 @@ def asked(
 def _names(names: Any, option: str, known: Iterable[str]) -> list[str]:  # noqa: ANN401
     if isinstance(names, str):
         names = (names,)
-    found = [name if isinstance(name, str) else short_name(name) for name in names]
+    given = several(names, option, "names of invariants")
+    found = [short_name(name) if callable(name) else name for name in given]
     for name in found:
         if name not in known:
-            raise ValueError(f"{option} has no invariant {name!r}; there are {', '.join(known)}")
+            raise ValueError(
+                f"{option} has no invariant {shown(name)}; there are {', '.join(known)}"
+            )
     return found
 
 

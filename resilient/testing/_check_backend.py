@@ -24,6 +24,7 @@ from resilient._kinds import is_stream
 from resilient._runtime.clock import now
 from resilient._target import Target
 from resilient.testing._backend import FaultyBackend
+from resilient.testing._given import function, named, several
 from resilient.testing._leftovers import leftovers
 from resilient.testing._record import Cancelled, Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
@@ -81,10 +82,13 @@ def check_backend(
     ...     return Target("search", search, scopes={"host": "search.example.org"})
     >>> check_backend(build, answer=(200, "42"), failures=[Bad((503, "")), Fail(ConnectionError)])
     """
+    function(factory, "check_backend", "a function that builds the backend around a service")
     steps = _failures(failures)
+    arguments = several(args, "check_backend(args=)", "a list of arguments")
+    by_name = named(kwargs, "check_backend(kwargs=)")
     broken: dict[str, None] = {}
     for backend in _BACKENDS:
-        asked = _Asked(factory, answer, tuple(args), dict(kwargs or {}), backend)
+        asked = _Asked(factory, answer, arguments, by_name, backend)
         for rule in _RULES:
             broken.update(dict.fromkeys(rule(asked, steps)))
     if broken:
@@ -93,7 +97,7 @@ def check_backend(
 
 def _failures(failures: Sequence[Step]) -> list[Fail | Bad]:
     found: list[Fail | Bad] = []
-    for step in failures:
+    for step in several(failures, "check_backend(failures=)", "a list of Fail(...) and Bad(...)"):
         if not is_step(step) or not isinstance(step, Fail | Bad):
             raise TypeError(
                 f"check_backend(failures=) takes Fail(...) and Bad(...), not {shown(step)}"

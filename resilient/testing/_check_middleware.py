@@ -20,8 +20,8 @@ from resilient.testing._checked import RULES, Checked
 from resilient.testing._invariants import INVARIANTS
 from resilient.testing._overheard import overhearing
 from resilient.testing._spied import Spy, names_of
+from resilient.testing._stand_ins import Argument
 from resilient.testing._steps import FRESH, Bad, Fail, Ok, is_step
-from resilient.testing._subject import Argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

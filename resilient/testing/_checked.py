@@ -21,7 +21,8 @@ from resilient.testing._shorter import shortest
 from resilient.testing._simulate import simulate
 from resilient.testing._spied import RULES as OF_THE_END
 from resilient.testing._stacks import Stack, alike, schedules, stacks
-from resilient.testing._subject import Argument, scripted
+from resilient.testing._stand_ins import Argument
+from resilient.testing._subject import scripted
 from resilient.testing._virtual import virtual_time
 
 if TYPE_CHECKING:

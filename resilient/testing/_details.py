@@ -10,6 +10,7 @@ from resilient.testing._story import Story, stories_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from logging import LogRecord
 
     from resilient.testing._anatomy import Guarded
     from resilient.testing._book import BudgetMove, NotingCircuit
@@ -24,7 +25,8 @@ class Details:
     `noted` are the events with their places in the order of things, `guarded`
     the guarded calls, `anatomy` what was run as a tree of policies. `real` says
     that no function was replaced. `over` is the instant at which the last
-    caller was done. `again` plays a schedule out in the same way.
+    caller was done. `again` plays a schedule out in the same way. `lines` are
+    those of the log, in a run that was made for them.
     """
 
     noted: tuple[Noted, ...] = ()
@@ -37,6 +39,7 @@ class Details:
     explanation: str | None = None
     over: float = 0.0
     again: Callable[..., Run] | None = None
+    lines: tuple[LogRecord, ...] = ()
     kept: dict[object, Any] = field(default_factory=dict["object", "Any"])
     """What the invariants have found out so far, such as further runs of the schedule."""
 

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Bad, Fail, Hang, Interruption, Ok, Stubborn
+from resilient.testing._steps import (
+    FRESH,
+    Bad,
+    Cut,
+    Fail,
+    Hang,
+    Interruption,
+    Items,
+    Ok,
+    Stubborn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,58 +33,104 @@ if TYPE_CHECKING:
 
     from resilient.testing._interest import Interest, OfLeaf
     from resilient.testing._schedule import Delivery
-    from resilient.testing._steps import Step
+    from resilient.testing._steps import Ending, Step
 
     Cancellation = tuple[float, Delivery]
+    Consumer = tuple[int | None, float]
 
 _SEEDS = st.integers(0, 255)
+_MOST_ITEMS = 3
 _NOBODY: tuple[None, Delivery] = (None, "scope")
+_NO_CONSUMER: SearchStrategy[Consumer] = st.just((None, 0.0))
 
 
-@st.composite
-def schedules(draw: DrawFn, leaf: OfLeaf, max_steps: int) -> FailureSchedule:
-    """Draw a schedule of one function."""
-    steps = draw(st.lists(_steps(leaf), max_size=max_steps))
-    return FailureSchedule(steps, then=draw(_then(leaf)), jitter_seed=draw(_SEEDS))
+# Strategies are made once and drawn from often: making them is what costs.
 
 
-@st.composite
+def schedules(leaf: OfLeaf, max_steps: int) -> SearchStrategy[FailureSchedule]:
+    """Return schedules of one function."""
+    steps = st.lists(_steps(leaf), max_size=max_steps)
+    return st.builds(FailureSchedule, steps, then=_then(leaf), jitter_seed=_SEEDS)
+
+
 def with_callers(
+    plain: SearchStrategy[FailureSchedule],
+    cancellation: bool,  # noqa: FBT001 - passed on from an option that has a name
+    callers: int,
+    stream: bool,  # noqa: FBT001 - as above
+) -> SearchStrategy[FailureSchedule]:
+    """Return schedules like `plain`, of several callers, the first of whom may be cancelled."""
+    cancelled = cancellations(10.0) if cancellation else st.none()
+    consumers = _consumers([0.0, 1.0]) if stream else _NO_CONSUMER
+    return _with_callers(plain, arrivals(callers, [0.0, 1.0, 5.0]), cancelled, consumers)
+
+
+@st.composite
+def _with_callers(
     draw: DrawFn,
     plain: SearchStrategy[FailureSchedule],
-    cancellation: bool,  # noqa: FBT001 - as above
-    callers: int,
+    instants: SearchStrategy[tuple[float, ...]],
+    cancelled: SearchStrategy[Cancellation | None],
+    consumers: SearchStrategy[Consumer],
 ) -> FailureSchedule:
-    """Draw a schedule like `plain`, of several callers, the first of whom may be cancelled."""
-    schedule = draw(plain)
-    instants = draw(arrivals(callers, [0.0, 1.0, 5.0]))
-    at, delivery = draw(cancellations(10.0) if cancellation else st.none()) or _NOBODY
-    return replace(schedule, arrivals=instants, cancel_at=at, cancel=delivery)
+    schedule, starts = draw(plain), draw(instants)
+    at, delivery = draw(cancelled) or _NOBODY
+    take, pause = draw(consumers)
+    return replace(schedule, arrivals=starts, cancel_at=at, cancel=delivery, take=take, pause=pause)
+
+
+def schedules_for(interest: Interest, cancellation: bool) -> SearchStrategy[FailureSchedule]:  # noqa: FBT001 - as above
+    """Return schedules of what is worth trying."""
+    first, *others = interest.leaves
+    return _schedules_for(
+        interest,
+        # So many failures come first, of as many callers as it takes: a breaker trips, or just not.
+        trips=st.sampled_from(interest.trips or [0]),
+        steps=st.lists(_steps(first), max_size=interest.steps),
+        then=_then(first),
+        fallbacks=st.tuples(*map(_of_further, others)),
+        consumers=_consumers(interest.pauses) if interest.stream else _NO_CONSUMER,
+        gaps=st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1),
+        cancelled=_cancelled(interest.instants) if cancellation else st.none(),
+    )
 
 
 @st.composite
-def schedules_for(draw: DrawFn, interest: Interest, cancellation: bool) -> FailureSchedule:  # noqa: FBT001
-    """Draw a schedule of what is worth trying."""
-    first, *others = interest.leaves
-    # So many failures come first, of as many callers as it takes: a breaker trips, or just not.
-    trip = draw(st.sampled_from(interest.trips or [0]))
-    steps = draw(st.lists(_steps(first), max_size=interest.steps))
-    then = draw(_then(first))
-    fallbacks = [draw(_of_further(leaf)) for leaf in others]
-    gaps = draw(st.lists(st.sampled_from(interest.gaps), max_size=interest.callers - 1))
-    at, delivery = draw(_cancelled(interest.instants) if cancellation else st.none()) or _NOBODY
-    while fallbacks and fallbacks[-1] == FailureSchedule():
-        fallbacks.pop()
+def _schedules_for(
+    draw: DrawFn,
+    interest: Interest,
+    *,
+    trips: SearchStrategy[int],
+    steps: SearchStrategy[list[Step]],
+    then: SearchStrategy[Step],
+    fallbacks: SearchStrategy[tuple[FailureSchedule, ...]],
+    consumers: SearchStrategy[Consumer],
+    gaps: SearchStrategy[list[float]],
+    cancelled: SearchStrategy[Cancellation | None],
+) -> FailureSchedule:
+    trip = draw(trips)
+    found, ever, others = draw(steps), draw(then), [*draw(fallbacks)]
+    (take, pause), between = draw(consumers), draw(gaps)
+    at, delivery = draw(cancelled) or _NOBODY
+    while others and others[-1] == FailureSchedule():
+        others.pop()
     crowd = -(-trip // interest.per_caller)
     return FailureSchedule(
-        [*[Fail(first.errors[0])] * trip, *steps],
-        then=then,
-        fallbacks=fallbacks,
-        arrivals=_instants([*[0.0] * crowd, *gaps][: interest.callers - 1]),
+        [*[Fail(interest.leaves[0].errors[0])] * trip, *found],
+        then=ever,
+        fallbacks=others,
+        arrivals=_instants([*[0.0] * crowd, *between][: interest.callers - 1]),
         cancel_at=at,
         cancel=delivery,
         jitter_seed=draw(_SEEDS),
+        take=take,
+        pause=pause,
     )
+
+
+def _consumers(pauses: list[float]) -> SearchStrategy[Consumer]:
+    """Return how many items the consumer takes, and how long it has each of them."""
+    return st.tuples(st.none() | st.integers(1, _MOST_ITEMS), st.sampled_from(pauses))
 
 
 def _of_further(leaf: OfLeaf) -> SearchStrategy[FailureSchedule]:
@@ -96,11 +152,30 @@ def _steps(leaf: OfLeaf) -> SearchStrategy[Step]:
     ]
     if leaf.bad:
         found.append(st.builds(Bad, st.sampled_from(leaf.bad), after=seconds))
+    if leaf.stream:
+        found.append(_items(leaf))
     if leaf.limited:
-        found.append(st.just(Hang()))
+        # What is drawn with fewer choices is simpler, whatever its place: it takes as many as `Ok`.
+        found.append(seconds.map(lambda _: Hang()))
     if leaf.stubborn:
         found.append(st.builds(Stubborn, seconds))
     return st.one_of(found)
+
+
+def _items(leaf: OfLeaf) -> SearchStrategy[Items]:
+    """Return streams, the simplest first: of one item, that ends, fails, is cut or hangs."""
+    endings: list[Ending] = [Ok(), *(Fail(error) for error in leaf.errors[:3]), Cut()]
+    if leaf.limited_items:
+        endings.append(Hang())
+    one = leaf.good[0]
+    counts = st.integers(0, _MOST_ITEMS)
+    return st.builds(
+        Items,
+        counts if one is FRESH else counts.map(lambda count: [one] * count),
+        gap=st.sampled_from(leaf.gaps),
+        then=st.sampled_from(endings),
+        after=st.sampled_from(leaf.latencies),
+    )
 
 
 def _then(leaf: OfLeaf) -> SearchStrategy[Step]:

@@ -13,11 +13,14 @@ from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import now, runtime
 from resilient._runtime.listeners import process, unheard
 from resilient._runtime.world import World
+from resilient.telemetry._logs import LogListener
 from resilient.testing._backend import running
 from resilient.testing._book import Book, NotingBudgets
 from resilient.testing._caller import Caller
+from resilient.testing._consumer import Consumer
 from resilient.testing._details import Details
 from resilient.testing._leftovers import leftovers
+from resilient.testing._lines import noting_alone
 from resilient.testing._record import Log
 from resilient.testing._run import CallerRun, Run
 from resilient.testing._spans import CapturedSpans
@@ -27,14 +30,17 @@ from resilient.testing._virtual_run import Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
+    from logging import LogRecord
 
     from resilient._runtime.listeners import Listener
     from resilient.testing._schedule import FailureSchedule
     from resilient.testing._subject import Ready
     from resilient.testing._virtual import Backend
 
-Listening = Literal["all", "log", "nobody", "failing"]
-"""Who listens: the log and spans, the log alone, nobody, or the log and one that always raises."""
+Listening = Literal["all", "log", "nobody", "failing", "told"]
+"""Who listens to a run: its log and spans, its log alone, nobody, its log and a listener that
+always raises, or everybody: spans, metrics and the lines of the library's log as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,8 @@ class Scene:
     way: str = "simulated"
     # Whether the listeners of the process stay: a test of policies may have its own.
     others: bool = False
+    # The schedule that the one to be played is a variation of.
+    original: FailureSchedule | None = None
 
 
 def run_once(
@@ -55,7 +63,7 @@ def run_once(
     scene: Scene,
 ) -> Run:
     """Play `schedule` out once; `make` compiles what the callers await, inside of the run."""
-    log = Log()
+    log = Log(original=scene.original, playing=schedule)
     main = partial(_main, make, schedule, scene, log)
     try:
         return virtual_time(
@@ -72,14 +80,19 @@ def run_once(
 async def _main(
     make: Callable[[Log], Ready], schedule: FailureSchedule, scene: Scene, log: Log
 ) -> Run:
-    book, spans = Book(log), _spans() if scene.listening == "all" else None
+    book, spans = Book(log), _spans() if scene.listening in {"all", "told"} else None
+    lines: list[LogRecord] = []
     runtime().world = World(book.circuit)
     token = running.set(log)
     try:
-        with fresh_budgets(NotingBudgets(book)), _told(_listeners(scene, log, spans), scene):
+        listeners = _listeners(scene, log, spans)
+        with fresh_budgets(NotingBudgets(book)), _told(listeners, scene, lines):
             ready = make(log)
             callers = await _all_callers(ready, schedule, log)
             left = leftovers()
+            if spans is not None and scene.listening == "told":
+                # While its breakers and budgets are those that are looked at.
+                spans._freeze()  # noqa: SLF001 - of the kit
     finally:
         running.reset(token)
     first = callers[0]
@@ -107,6 +120,7 @@ async def _main(
             real=ready.real,
             explanation=ready.explanation,
             over=now(),
+            lines=tuple(lines),
         ),
     )
 
@@ -116,7 +130,14 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
 
     async def caller(number: int, at: float) -> None:
         cancel_at = schedule.cancel_at if number == 0 else None
-        one = Caller(ready.call, log, number)
+        call = ready.call
+        consumer = None
+        if ready.stream:
+            consumer = Consumer(call, log)
+            if number == 0:
+                consumer.take, consumer.pause = schedule.take, schedule.pause
+            call = consumer.consume
+        one = Caller(call, log, number, consumer)
         ended[number] = await one.run(at, cancel_at, schedule.cancel)
 
     if len(schedule.arrivals) == 1:
@@ -140,7 +161,11 @@ def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Lis
         return ()
     if scene.listening == "failing":
         return (log, _Failing())
-    return (log,) if spans is None else (log, *spans.listeners())
+    traced = () if spans is None else (spans._tracer(),)  # noqa: SLF001 - as above
+    if scene.listening != "told":
+        return (log, *traced)
+    measured = () if spans is None else spans.listeners()
+    return (log, *measured, LogListener({}))
 
 
 class _Failing:
@@ -156,17 +181,23 @@ class _ListenerError(Exception):
 
 
 @contextmanager
-def _told(listeners: tuple[Listener, ...], scene: Scene) -> Generator[None]:
+def _told(listeners: tuple[Listener, ...], scene: Scene, lines: list[LogRecord]) -> Generator[None]:
     """Let `listeners` hear every call; those of the process hear nothing of a simulated run."""
     before = process.loud, process.quiet, process.watch
     process.loud = (*listeners, *process.loud) if scene.others else listeners
     if not scene.others:
         process.quiet, process.watch = (), None
     try:
-        with nullcontext() if scene.others else unheard():
+        with _logged(scene, lines):
             yield
     finally:
         process.loud, process.quiet, process.watch = before
+
+
+def _logged(scene: Scene, lines: list[LogRecord]) -> AbstractContextManager[None]:
+    if scene.others:
+        return nullcontext()
+    return noting_alone(lines) if scene.listening == "told" else unheard()
 
 
 def _spans() -> CapturedSpans | None:

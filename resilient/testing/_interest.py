@@ -13,15 +13,14 @@ from math import ceil, inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from resilient._breaker_part import CircuitBreakerPart
-from resilient._core.conditions import AnyOf, Condition, Named, with_classify
-from resilient._core.fallback import REQUEST
-from resilient._core.faults import Fault
 from resilient._core.hints import DAY
+from resilient._kinds import is_stream
 from resilient._policies import Retry, Timeout
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._anatomy import Around
+from resilient.testing._interest_errors import Error, errors_of, retries, unique
 from resilient.testing._play import Answer
-from resilient.testing._steps import FRESH, Interruption
+from resilient.testing._steps import FRESH
 from resilient.testing._subject import example_of
 
 if TYPE_CHECKING:
@@ -29,26 +28,13 @@ if TYPE_CHECKING:
 
     from resilient.testing._anatomy import Choice, Guarded, Spot
 
-Error = Any
-"""What `Fail` takes: a class, a function or a `Fault`."""
-
-_COMMON: Final[tuple[type[Exception], ...]] = (
-    ConnectionError,
-    TimeoutError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    LookupError,
-    ArithmeticError,
-)
 _GOOD: Final[tuple[Any, ...]] = ("ok", 1, True, [1], {"ok": True}, 200)
 _BAD: Final[tuple[Any, ...]] = (None, "", 0, False, [], {}, 500, 503, 429, -1, "bad", "error")
 _MOST_CALLERS: Final = 12
 _MOST_STEPS: Final = 10
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OfLeaf:
     """What is worth trying of one function."""
 
@@ -60,6 +46,11 @@ class OfLeaf:
     limited: bool = False
     """Whether a limit ends a call that hangs."""
     stubborn: bool = True
+    stream: bool = False
+    gaps: list[float] = field(default_factory=lambda: [0.0])
+    """How long after one item the next one should come."""
+    limited_items: bool = False
+    """Whether a limit ends a stream that hangs behind an item."""
 
 
 @dataclass(slots=True)
@@ -77,6 +68,13 @@ class Interest:
     """How many calls should fail first, to trip a breaker or just not."""
     per_caller: int = 1
     """How many calls one caller makes of the first function, when all of them fail."""
+    pauses: list[float] = field(default_factory=lambda: [0.0])
+    """How long a consumer should have each item."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether it gives a stream."""
+        return self.leaves[0].stream
 
 
 def interest_of(
@@ -112,6 +110,7 @@ def interest_of(
         steps=int(min(_MOST_STEPS, attempts + 2)),
         trips=trips,
         per_caller=max(1, int(min(attempts, _MOST_STEPS))),
+        pauses=unique([0.0, *(gap for leaf in leaves for gap in leaf.gaps)]),
     )
 
 
@@ -122,6 +121,7 @@ def of_function(
     bad: list[Any],
     *,
     hangs: bool,
+    stream: bool,
 ) -> OfLeaf:
     """Return what is worth trying of a function of which nothing is known."""
     return OfLeaf(
@@ -131,6 +131,9 @@ def of_function(
         bad=bad,
         limited=hangs,
         stubborn=False,
+        stream=stream,
+        gaps=unique([0.0, latency / 10, latency]),
+        limited_items=hangs,
     )
 
 
@@ -146,81 +149,22 @@ def _of_leaf(
     choices = [part[0] for part in above if isinstance(part, tuple)]
     limits = sorted(set(_limits(around, choices)))
     judges = list(_judges(around, choices))
+    seconds = [one.policy for one in around if isinstance(one.policy, Timeout)]
+    whole = min((one.seconds for one in seconds), default=inf)
+    whole = min((whole, *(one.policy.deadline for one in choices)))
+    opening = min((one.first_item for one in seconds), default=inf)
+    between = min((one.between_items for one in seconds), default=inf)
     return OfLeaf(
-        errors=_errors(around, choices),
+        errors=errors_of(around, choices),
         latencies=_latencies(limits),
-        hints=_hints(around, limits) if _retries(around) or choices else [],
+        hints=_hints(around, limits) if retries(around) or choices else [],
         good=_good(node.name, judges, good),
         bad=_bad(judges, bad),
-        limited=any(part.policy.kind == "timeout" and _seconds(part) < inf for part in around)
-        or any(choice.policy.deadline < inf for choice in choices),
+        limited=min(whole, opening) < inf,
+        stream=is_stream(path[-1][1].fn),
+        gaps=unique([0.0, 1.0, *(_near(between) if between < inf else [])]),
+        limited_items=min(whole, between) < inf,
     )
-
-
-# Errors
-
-
-def _errors(around: list[Around], choices: list[Choice]) -> list[Error]:
-    """Return errors that somebody around tells apart: first those that are tried again."""
-    conditions = [condition for part in around if (condition := _on(part)) is not None]
-    conditions += [one.policy.on for one in choices if one.policy.on is not None]
-    named = [cls for condition in conditions for cls in _named(condition)]
-    named += [kind for one in choices for kind, _ in one.policy.routes]
-    pool: list[type[Exception]] = [*filter(_can_be_made, named), *_COMMON]
-    retries = [condition for part in _retries(around) if (condition := _on(part)) is not None]
-    accepted = [cls for cls in pool if any(_accepts(on, cls) for on in retries)]
-    others = [cls for cls in pool if not any(_accepts(on, cls) for on in retries)]
-    found: list[Error] = _first(accepted, 2 + len(named)) + _first(others, 1 + len(named))
-    if not retries:
-        found = [ConnectionError, *found]
-    if not accepted and retries:
-        found = [Fault(retryable=True), *found]
-    found += [*_faults(choices), Interruption]
-    return _unique(found)
-
-
-def _faults(choices: list[Choice]) -> Iterator[Fault]:
-    """Return faults of each scope that a chain knows, and of the request."""
-    scopes = {scope for one in choices for target in one.policy.targets for scope in target.scopes}
-    for scope in sorted(scopes):
-        yield Fault(retryable=False, scope=scope)
-        yield Fault(retryable=False, scope=scope, health="trip")
-    if any(len(one.branches) > 1 for one in choices):
-        yield Fault(retryable=False, scope=REQUEST)
-        yield Fault(retryable=True, health="cooldown")
-
-
-def _on(part: Around) -> Condition | None:
-    policy = part.policy
-    if isinstance(policy, Retry):
-        on, own = policy.policy.on, policy.policy.classify
-        return on if own is not None or part.classify is None else with_classify(on, part.classify)
-    if isinstance(policy, CircuitBreakerPart) and policy.options is not None:
-        return policy.options.policy.on
-    return None
-
-
-def _named(condition: Condition) -> list[type[Exception]]:
-    if isinstance(condition, Named):
-        return list(condition.types)
-    if isinstance(condition, AnyOf):
-        return [cls for part in condition.parts for cls in _named(part)]
-    return []
-
-
-def _accepts(on: Condition, cls: type[Exception]) -> bool:
-    try:
-        return on.decide(cls()) is not False
-    except Exception:  # noqa: BLE001 - a predicate that cannot take such an error
-        return False
-
-
-def _can_be_made(cls: type[Exception]) -> bool:
-    try:
-        cls()
-    except Exception:  # noqa: BLE001 - it wants arguments, which nobody knows
-        return False
-    return True
 
 
 # Time
@@ -239,18 +183,13 @@ def _limits(around: list[Around], choices: list[Choice]) -> Iterator[float]:
     yield from (one.policy.deadline for one in choices)
 
 
-def _seconds(part: Around) -> float:
-    policy = part.policy
-    return policy.seconds if isinstance(policy, Timeout) else inf
-
-
 def _latencies(limits: Iterable[float]) -> list[float]:
     """Return latencies just below, at and just above each limit."""
     found = [0.0, 1.0]
     for limit in limits:
         if isfinite(limit) and limit > 0:
             found += _near(limit)
-    return _unique(sorted(found))
+    return unique(sorted(found))
 
 
 def _near(seconds: float) -> list[float]:
@@ -263,13 +202,13 @@ def _hints(around: list[Around], limits: Sequence[float]) -> list[float]:
     longest = [part.policy.policy.max_hint for part in around if isinstance(part.policy, Retry)]
     beyond = [limit + 1 for limit in limits if isfinite(limit)]
     found = [1.0, *(hint + 1 for hint in longest), *beyond[-1:], 0.0, -1.0, nan, inf, DAY + 1]
-    return _unique(found)
+    return unique(found)
 
 
 def _instants(latencies: Sequence[float]) -> list[float]:
     """Return instants at which something may be going on: attempts, waits, the very end."""
     halves = [seconds / 2 for seconds in latencies if seconds]
-    return _unique([1.0, 0.5, 0.05, 0.0, 0.01, 0.1, 2.0, *latencies, *halves])
+    return unique([1.0, 0.5, 0.05, 0.0, 0.01, 0.1, 2.0, *latencies, *halves])
 
 
 def _gaps(breakers: list[Around], latencies: Sequence[float]) -> list[float]:
@@ -279,11 +218,11 @@ def _gaps(breakers: list[Around], latencies: Sequence[float]) -> list[float]:
         policy = cast("CircuitBreakerPart", part.policy)
         options = (policy.options or policy.default).policy
         waits = [options.open_for.wait(1, rnd, None) for rnd in (0.0, 1.0)]
-        for wait in _unique(waits):
+        for wait in unique(waits):
             if wait > 0:
                 found += _near(wait)
         found += [options.probe_timeout, options.trip.window]
-    return _unique(gap for gap in [*found, *latencies[1:3]] if isfinite(gap) and gap >= 0)
+    return unique(gap for gap in [*found, *latencies[1:3]] if isfinite(gap) and gap >= 0)
 
 
 def _trips(breakers: list[Around]) -> list[int]:
@@ -361,19 +300,3 @@ def _says(judge: Callable[[Any], Any], value: Any) -> str:  # noqa: ANN401
         return "good" if judge(value) is False else "bad"
     except Exception:  # noqa: BLE001 - a predicate that cannot take such a value
         return "no answer"
-
-
-def _retries(around: list[Around]) -> list[Around]:
-    return [part for part in around if isinstance(part.policy, Retry)]
-
-
-def _first(found: Sequence[Any], number: int) -> list[Any]:
-    return list(found[:number])
-
-
-def _unique(found: Iterable[Any]) -> list[Any]:
-    made: list[Any] = []
-    for one in found:
-        if not any(one is other or one == other for other in made):
-            made.append(one)
-    return made

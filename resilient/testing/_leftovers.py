@@ -22,7 +22,9 @@ def leftovers() -> list[str]:
     run = current_run()
     here = runtime()
     tasks = _tasks.alive() - run.tasks_before
-    opened = [one for one in run.generators if one.ag_frame is not None]
+    opened = [
+        one for one in run.generators if one.ag_frame is not None and not run.is_unreachable(one)
+    ]
     return [
         *sorted(f"a task still runs: {_tasks.describe(task)}" for task in tasks),
         *(

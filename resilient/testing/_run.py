@@ -9,16 +9,20 @@ from resilient._core.events import BreakerChanged, CallStarted, Event, FellBack,
 from resilient.testing import _svg
 from resilient.testing._check import check
 from resilient.testing._details import Details
+from resilient.testing._invariants.reruns import rerun
 from resilient.testing._record import Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._waterfall import Picture, picture_of
+from resilient.testing._waterfall import picture_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from logging import LogRecord
 
     from resilient._core.bound import Bound
     from resilient._core.outcome import Outcome
     from resilient.testing._book import Admission
+    from resilient.testing._measured import CapturedMetric
+    from resilient.testing._picture import Picture
     from resilient.testing._record import TargetCall
     from resilient.testing._spans import CapturedSpans
     from resilient.testing._virtual import Backend
@@ -28,8 +32,14 @@ if TYPE_CHECKING:
 class CallerRun:
     """What came of one caller: when it began and ended, with what, and what it left undone.
 
-    `troubles` are facts that should not be: a cancellation that was not taken
-    back, a context that is not as it was.
+    `cancelled_awake` says that what it waited for had come at that very
+    instant, so that the cancellation met it at its next await. `troubles` are
+    facts that should not be: a cancellation that was not taken back, a context
+    that is not as it was.
+
+    Of a stream `items` are those that it got (`None` of what is none), and
+    `items_at` their places in the order of things; `closed` says that it
+    closed the stream before it ended.
     """
 
     number: int
@@ -40,8 +50,12 @@ class CallerRun:
     ended_order: int = 0
     cancelled_at: float | None = None
     cancelled_order: int | None = None
+    cancelled_awake: bool = False
     outcome: Outcome[Any] | None = None
     troubles: tuple[str, ...] = ()
+    items: tuple[Any, ...] | None = None
+    items_at: tuple[int, ...] = ()
+    closed: bool = False
 
     @property
     def elapsed(self) -> float:
@@ -57,7 +71,8 @@ class Run:
     that the listeners saw, in order. `result` is that of the first caller,
     `callers` has all of them. `leftovers` names what should be gone.
     `admissions` are the permits of circuit breakers, `spans` those of
-    OpenTelemetry (`None` without its SDK). `details` are for the invariants.
+    OpenTelemetry (`None` without its SDK), without metrics and log lines,
+    which `metrics` and `logs` have. `details` are for the invariants.
     """
 
     backend: Backend
@@ -81,9 +96,14 @@ class Run:
         for call in reversed(self.calls):
             if self.error is not None and self.error is call.error:
                 return call.number
-            if isinstance(self.result, Returned) and not call.error and self.value is call.value:
+            if isinstance(self.result, Returned) and not call.error and self._is_of(call):
                 return call.number
         return None
+
+    def _is_of(self, call: TargetCall) -> bool:
+        if self.items is None:
+            return self.value is call.value
+        return bool(call.items) and self.items[-1:] == tuple((call.items or ())[-1:])
 
     @property
     def tries(self) -> int:
@@ -108,8 +128,13 @@ class Run:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - what the call returned
-        """The value that was returned; `None` where none was."""
+        """The value that was returned, of a stream all its items; `None` where none was."""
         return self.result.value if isinstance(self.result, Returned) else None
+
+    @property
+    def items(self) -> tuple[Any, ...] | None:
+        """The items that a stream gave to the first caller; `None` of what is no stream."""
+        return self.callers[0].items if self.callers else None
 
     @property
     def error(self) -> BaseException | None:
@@ -126,6 +151,35 @@ class Run:
         """The worst case that `explain` promises; `None` where nothing is known of policies."""
         anatomy = self.details.anatomy
         return None if anatomy is None else anatomy.bound
+
+    @property
+    def metrics(self) -> Mapping[str, CapturedMetric]:
+        """What was measured, by the names of the metrics; empty without OpenTelemetry's SDK.
+
+        Measuring costs as much as the rest of a run, so the schedule is run
+        once more for it, when this or `logs` is read for the first time.
+
+        >>> run = simulate(retry(attempts=3, backoff=[1]), "x x .")
+        >>> run.metrics["resilient.call.retries"].sum
+        2
+        """
+        spans = self._told.spans
+        return {} if spans is None else spans.metrics
+
+    @property
+    def logs(self) -> tuple[LogRecord, ...]:
+        """The lines that the library's log would have, in order; see `metrics`.
+
+        >>> run = simulate(retry(attempts=3, backoff=[1]), "x .")
+        >>> [f"{line.levelname} {line.getMessage()}" for line in run.logs]
+        ['WARNING target: attempt 1 of 3 failed: ConnectionError; next try in 1 s']
+        """
+        return self._told.details.lines
+
+    @property
+    def _told(self) -> Run:
+        again = rerun(self, "told")
+        return again if isinstance(again, Run) else self
 
     def check(
         self,

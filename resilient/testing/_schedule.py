@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from resilient._core.options import choice, number, shown, whole
 from resilient.testing import _text
-from resilient.testing._steps import Ok, Step, Stubborn, is_step
+from resilient.testing._given import several
+from resilient.testing._steps import FRESH, Ok, Step, Stubborn, is_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from resilient.testing._transport import ScheduledTransport
 
 Delivery = Literal["scope", "task"]
 """How the caller is cancelled: by an anyio scope, or by `task.cancel()`."""
@@ -34,6 +37,9 @@ class FailureSchedule:
     a `"task"`, by `task.cancel()`, which cancels once (trio has only scopes).
     `jitter_seed` seeds the random source of the run.
 
+    Of a stream the first caller has `take` items and then closes it (`None`:
+    all of them), and pauses for `pause` seconds with each.
+
     Anything that is no step is a `TypeError`, a negative instant a
     `ValueError`.
 
@@ -48,6 +54,8 @@ class FailureSchedule:
     cancel_at: float | None = field(default=None, kw_only=True)
     cancel: Delivery = field(default="scope", kw_only=True)
     jitter_seed: int = field(default=0, kw_only=True)
+    take: int | None = field(default=None, kw_only=True)
+    pause: float = field(default=0.0, kw_only=True)
 
     if TYPE_CHECKING:
         # Any sequence will do; what is kept are tuples.
@@ -61,6 +69,8 @@ class FailureSchedule:
             cancel_at: float | None = None,
             cancel: Delivery = "scope",
             jitter_seed: int = 0,
+            take: int | None = None,
+            pause: float = 0.0,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -74,6 +84,9 @@ class FailureSchedule:
             number(self.cancel_at, "FailureSchedule(cancel_at=)", least=0)
         choice(self.cancel, "FailureSchedule(cancel=)", get_args(Delivery))
         whole(self.jitter_seed, "FailureSchedule(jitter_seed=)", least=0)
+        if self.take is not None:
+            whole(self.take, "FailureSchedule(take=)")
+        number(self.pause, "FailureSchedule(pause=)", least=0)
 
     @classmethod
     def parse(cls, text: str, /) -> FailureSchedule:
@@ -82,14 +95,20 @@ class FailureSchedule:
         `x` fails with `ConnectionError`, `~` hangs, `.` answers, `!` answers
         and swallows cancellation. Digits after a symbol are the whole seconds
         before its outcome, `*` at the end repeats the last symbol for ever,
-        blanks are for the reader. Anything else is a `ValueError`. `str` of
+        blanks are for the reader. In front of the symbol that a stream ends
+        with, `:` is an item and digits the seconds before it; `/` ends it
+        without its end marker. Anything else is a `ValueError`. `str` of
         such a schedule gives the text back.
 
         >>> FailureSchedule.parse("x2 ~ .")
         FailureSchedule([Fail(ConnectionError, after=2), Hang(), Ok()])
         >>> str(FailureSchedule.parse("x2 ~ x*"))
         'x2~x*'
+        >>> FailureSchedule.parse("::x :5:2.")
+        FailureSchedule([Items(2, then=Fail(ConnectionError)), Items(2, gap=2, after=5)])
         """
+        if not isinstance(cast("object", text), str):
+            raise TypeError(f"FailureSchedule.parse takes a text, not {shown(text)}")
         steps, then = _text.parse(text)
         return cls(steps) if then is None else cls(steps, then=then)
 
@@ -99,6 +118,8 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x.").step(3)
         Ok()
         """
+        if number < 1:
+            whole(number, "FailureSchedule.step(number)")
         return self.steps[number - 1] if number <= len(self.steps) else self.then
 
     def of(self, index: int) -> FailureSchedule:
@@ -107,9 +128,48 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x").of(1)
         FailureSchedule()
         """
-        if index == 0:
+        if index <= 0:
+            whole(index, "FailureSchedule.of(index)", least=0)
             return self
         return self.fallbacks[index - 1] if index <= len(self.fallbacks) else _WELL
+
+    def transport(
+        self,
+        *,
+        name: str = "server",
+        answer: Any = FRESH,  # noqa: ANN401 - what a server answers is anything
+        item: Any = FRESH,  # noqa: ANN401 - as above
+        end: bytes = b"data: [DONE]\n\n",
+    ) -> ScheduledTransport:
+        """Return a transport for httpx (or httpx2) whose server does what this schedule says.
+
+        Request i is answered by step i, so the user's own function and client
+        library run as they are: `simulate(fn, schedule, args=(client,), target="real")`,
+        where the client is an `AsyncClient(transport=schedule.transport())`.
+        The client's limits of time are kept as by a network.
+
+        `Ok` and `Bad` answer 200 with their value as JSON, or as an
+        `HttpReply` says; `Ok()` with `answer`, by default one that counts the
+        calls. `Fail` raises: a builtin error as the client library would
+        (`ConnectError`, `ReadError`, `ReadTimeout`), one of the client
+        library's as it is. With a `hint` a builtin is a 503 with
+        `Retry-After`, and a `Fault` is a status that says the same: 429 and
+        503, or 400 to 404 where nobody should try again. `Hang` never answers.
+
+        `Items` answers with server-sent events, one for each item: its value
+        as JSON (bytes as they are), or `item`, by default one that counts
+        them. A server that has an `item` and no `answer` answers `Ok()` so too.
+        Behind the last one `Ok()` sends `end`, the end marker, and `Cut()`
+        ends the answer without it, cleanly: to notice is up to the client.
+
+        `name` is what its calls are called in a run.
+
+        >>> FailureSchedule([Ok(HttpReply(503))]).transport(name="shop")
+        FailureSchedule([Ok(value=HttpReply(status=503))]).transport(name='shop')
+        """
+        from resilient.testing._transport import ScheduledTransport  # noqa: PLC0415 - it records
+
+        return ScheduledTransport(self, name, answer, item, end)
 
     @property
     def cooperative(self) -> bool:
@@ -166,7 +226,7 @@ def _steps(steps: Any) -> tuple[Step, ...]:  # noqa: ANN401 - whatever was writt
             f"a schedule is made of steps, and {shown(steps)} is a text:"
             " FailureSchedule.parse(text) reads it"
         )
-    found = tuple(steps)
+    found = several(steps, "FailureSchedule", "a list of steps (`parse` reads a text)")
     for step in found:
         _check_step(step)
     return found
@@ -180,16 +240,13 @@ def _check_step(step: object) -> None:
 
 
 def _fallbacks(schedules: Any) -> tuple[FailureSchedule, ...]:  # noqa: ANN401 - as above
-    if isinstance(schedules, str):
-        raise TypeError(
-            "FailureSchedule(fallbacks=) takes a list, of one schedule for each further target,"
-            f" not {shown(schedules)}"
-        )
-    return tuple(schedule_of(one) for one in schedules)
+    accepted = "a list, of one schedule for each further target"
+    found = several(schedules, "FailureSchedule(fallbacks=)", accepted)
+    return tuple(schedule_of(one) for one in found)
 
 
 def _arrivals(instants: Any) -> tuple[float, ...]:  # noqa: ANN401 - as above
-    found = tuple(instants)
+    found = several(instants, "FailureSchedule(arrivals=)", "a list of instants")
     if not found:
         raise ValueError("FailureSchedule(arrivals=) must have at least one instant: who calls?")
     for at in found:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from resilient.testing._schedule import FailureSchedule
-from resilient.testing._steps import Fail, Hang, Ok
+from resilient.testing._steps import Fail, Hang, Items, Ok, values_of
 from resilient.testing._virtual_run import Stuck
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ def _simpler(schedule: FailureSchedule) -> Iterator[FailureSchedule]:
     """Go through the schedules that say a little less."""
     if schedule.jitter_seed:
         yield replace(schedule, jitter_seed=0)
+    if schedule.take is not None:
+        yield replace(schedule, take=None)
+    if schedule.pause:
+        yield replace(schedule, pause=0)
     if schedule.cancel_at is not None:
         yield replace(schedule, cancel_at=None, cancel="scope")
         if schedule.cancel == "task":
@@ -87,3 +91,17 @@ def _simpler_step(step: Step) -> Iterator[Step]:
         yield replace(step, after=0)
     if isinstance(step, Fail) and step.hint is not None:
         yield replace(step, hint=None)
+    if isinstance(step, Items):
+        yield from _simpler_items(step)
+
+
+def _simpler_items(step: Items) -> Iterator[Step]:
+    """Go through streams that say less: no gaps, fewer items, a plain end, an answer, a failure."""
+    if step.gap:
+        yield replace(step, gap=0)
+    if values_of(step):
+        yield replace(step, n=step.n - 1 if isinstance(step.n, int) else step.n[:-1])
+    if step.then != Ok():
+        yield replace(step, then=Ok())
+    if not values_of(step) and isinstance(step.then, Ok | Fail | Hang):
+        yield step.then

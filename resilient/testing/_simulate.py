@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resilient._core.options import choice, whole
 from resilient.testing._engine import Scene, run_once
+from resilient.testing._given import named, several
 from resilient.testing._schedule import FailureSchedule, schedule_of
 from resilient.testing._subject import made_ready
 
@@ -37,6 +38,8 @@ def simulate(
     cancel_at: float | None = _UNSET,
     cancel: Delivery = _UNSET,
     callers: int = _UNSET,
+    take: int | None = _UNSET,
+    pause: float = _UNSET,
     horizon: float = 1e6,
 ) -> Run:
     """Play `schedule` out against a function, in virtual time, and return what came of it.
@@ -44,16 +47,19 @@ def simulate(
     A guarded function, a pipeline or a manager is compiled anew around
     functions that do what the schedule says, so the policies are tested and
     the function itself is not called; `target="real"` leaves everything in its
-    place, for functions whose arguments are faulty: a `FaultyBackend`, or a
-    client with `schedule.transport()`. A function that nobody guards is called
+    place, for functions whose arguments are faulty: a `FaultyBackend`, or an
+    HTTP client with `schedule.transport()`. A function that nobody guards is called
     with a `FaultyBackend` of the schedule in front of its `args`.
 
     Each run has a world of its own: the clock begins at 0, circuit breakers
     are closed, budgets full, the random source is seeded by the schedule, and
     neither the log nor the listeners of the process hear of it. `args` and
     `kwargs` are passed on (a parameter that must be there gets a text).
-    `cancel_at`, `cancel` and `callers` (that many at once) are written into
-    the schedule that the run reports. A run that is not over after `horizon`
+    `cancel_at`, `cancel`, `callers` (that many at once), `take` and `pause`
+    are written into the schedule that the run reports.
+
+    Of an async generator function, or a manager of such, the callers take the
+    items: `run.items` has what came before the result. A run that is not over after `horizon`
     virtual seconds is a `Stuck`, which is an `AssertionError`.
 
     >>> @retry(attempts=3, backoff=[1])
@@ -63,9 +69,12 @@ def simulate(
     (2, 3.0, <answer of call 2>)
     """
     choice(target, "simulate(target=)", get_args(What))
-    played = _with(schedule_of(schedule), cancel_at, cancel, callers)
-    given = tuple(args), dict(kwargs or {}), target == "real"
-    scene = Scene(backend=backend, horizon=horizon)
+    asked = schedule_of(schedule)
+    changes = {"cancel_at": cancel_at, "cancel": cancel, "take": take, "pause": pause}
+    played = _with(asked, callers, changes)
+    arguments = several(args, "simulate(args=)", "a list of arguments")
+    given = arguments, named(kwargs, "simulate(kwargs=)"), target == "real"
+    scene = Scene(backend=backend, horizon=horizon, original=asked)
     return _played(what, given, played, scene)
 
 
@@ -95,18 +104,9 @@ def _played(
         del run  # whoever keeps this frame would keep the run
 
 
-def _with(
-    schedule: FailureSchedule,
-    cancel_at: float | None,
-    cancel: Delivery,
-    callers: int,
-) -> FailureSchedule:
-    changes: dict[str, Any] = {}
-    if cancel_at is not _UNSET:
-        changes["cancel_at"] = cancel_at
-    if cancel is not _UNSET:
-        changes["cancel"] = cancel
+def _with(schedule: FailureSchedule, callers: int, changes: dict[str, Any]) -> FailureSchedule:
+    given = {name: value for name, value in changes.items() if value is not _UNSET}
     if callers is not _UNSET:
         number = whole(callers, "simulate(callers=)")
-        changes["arrivals"] = (schedule.arrivals[0],) * number
-    return replace(schedule, **changes) if changes else schedule
+        given["arrivals"] = (schedule.arrivals[0],) * number
+    return replace(schedule, **given) if given else schedule

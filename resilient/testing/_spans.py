@@ -7,16 +7,18 @@ one schedule give the same spans to the byte.
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from resilient._runtime.listeners import log, process
+from resilient._runtime.listeners import process
 from resilient.telemetry import names
+from resilient.telemetry._failures import Failures
+from resilient.testing._lines import noting
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from opentelemetry.sdk.metrics import MeterProvider
@@ -43,16 +45,24 @@ class CapturedSpans:
     """The lines of the library's log, of every severity."""
     provider: TracerProvider
     """Where the spans come from."""
-    meter_provider: MeterProvider
-    """Where the metrics come from."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         sdk = _sdk()
         self.started, self.ended, self.logs = [], [], []
         self.provider = sdk.tracer_provider(sdk.Noting(self.started, self.ended), sampler)
-        self._measurements = sdk.Measurements()
-        self.meter_provider = self._measurements.provider
+        self._failures = Failures(None)
         self._measured: dict[str, CapturedMetric] | None = None
+
+    @cached_property
+    def _measurements(self) -> Any:  # noqa: ANN401 - of a module that may be absent
+        """What measures: made when it is asked for, because it costs as much as the spans."""
+        return _sdk().Measurements()
+
+    @property
+    def meter_provider(self) -> MeterProvider:
+        """Where the metrics come from."""
+        provider: MeterProvider = self._measurements.provider
+        return provider
 
     @property
     def metrics(self) -> Mapping[str, CapturedMetric]:
@@ -60,17 +70,20 @@ class CapturedSpans:
         return self._measurements.read() if self._measured is None else self._measured
 
     def _freeze(self) -> None:
-        """Measure no further."""
+        """Measure no further: what has been measured is what `metrics` says from now on."""
         self._measured = self._measurements.read()
+
+    def _tracer(self) -> Listener:
+        """Return what makes its spans, as a listener."""
+        from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
+
+        return OtelListener(self.provider, self._failures)
 
     def listeners(self) -> tuple[Listener, ...]:
         """Return what makes its spans and metrics, as listeners."""
-        from resilient.telemetry._failures import Failures  # noqa: PLC0415 - as `_sdk`
         from resilient.telemetry._metrics import MetricsListener  # noqa: PLC0415 - as `_sdk`
-        from resilient.telemetry._otel import OtelListener  # noqa: PLC0415 - as `_sdk`
 
-        failures = Failures(None)
-        return OtelListener(self.provider, failures), MetricsListener(self.meter_provider, failures)
+        return self._tracer(), MetricsListener(self.meter_provider, self._failures)
 
     def __iter__(self) -> Iterator[ReadableSpan]:
         """Iterate over the spans, also those that have not ended."""
@@ -199,15 +212,6 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - of any type that a span can hol
     return str(value) if isinstance(value, (str, int)) else ",".join(value)
 
 
-class _Lines(logging.Handler):
-    def __init__(self, records: list[logging.LogRecord]) -> None:
-        super().__init__()
-        self._records = records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
-
-
 @contextmanager
 def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
     """Yield what the calls inside make of spans, metrics and log lines.
@@ -239,18 +243,14 @@ def capture_spans(sampler: Sampler | None = None) -> Generator[CapturedSpans]:
     """
     spans = CapturedSpans(sampler)
     mine = spans.listeners()
-    handler, level = _Lines(spans.logs), log.level
     loud, watch = process.loud, process.watch
     others = tuple(one for one in loud if type(one) not in {type(own) for own in mine})
     process.loud, process.watch = (*mine, *others), None
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
     try:
-        yield spans
+        with noting(spans.logs):
+            yield spans
     finally:
         spans._freeze()  # noqa: SLF001 - of the class above
-        log.setLevel(level)
-        log.removeHandler(handler)
         process.loud, process.watch = loud, watch
 
 

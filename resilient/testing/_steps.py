@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from resilient._core.faults import Fault
-from resilient._core.options import number
+from resilient._core.options import number, shown, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class _Fresh:
@@ -27,19 +27,21 @@ class _Fresh:
 FRESH: Final = _Fresh()
 
 
-class _Step:
-    """A step: `after` seconds pass, then something comes of the call."""
+class Shown:
+    """A value whose `repr` is the code that makes it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the code that makes this step; defaults are left out."""
+        """Return the code that makes it; defaults are left out."""
         said: list[str] = []
-        for field in fields(self):  # type: ignore[arg-type]  # every step is a dataclass
+        for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses
             value = getattr(self, field.name)
-            if field.default is MISSING:
+            made = field.default_factory
+            default = field.default if made is MISSING else made()
+            if default is MISSING:
                 said.append(_code(value))
-            elif value is not field.default and value != field.default:
+            elif value is not default and value != default:
                 said.append(f"{field.name}={_code(value)}")
         return f"{type(self).__name__}({', '.join(said)})"
 
@@ -47,6 +49,12 @@ class _Step:
         """Print the same code where a printer has ideas of its own."""
         del cycle
         printer.text(repr(self))
+
+
+class _Step(Shown):
+    """A step: `after` seconds pass, then something comes of the call."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,9 +131,9 @@ class Fail(_Step):
         """Be equal to what it equals."""
         return hash((self.error, self.after, self.hint))
 
-    def make(self) -> BaseException:
-        """Return a fresh error."""
-        error = FaultError(self.error) if isinstance(self.error, Fault) else self.error()
+    def make(self, text: str = "scheduled") -> BaseException:
+        """Return a fresh error; one of a class that must have a text has `text`."""
+        error = FaultError(self.error) if isinstance(self.error, Fault) else _made(self.error, text)
         if self.hint is not None:
             error.retry_after = self.hint  # type: ignore[attr-defined]
         return error
@@ -159,7 +167,70 @@ class Stubborn(_Step):
         number(self.after, "Stubborn(after)", least=0)
 
 
-Step = Ok | Fail | Hang | Bad | Stubborn
+class CutError(Exception):
+    """What a stream raises whose source was cut: what `Cut()` comes to where items are objects."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cut(Shown):
+    """The end of a stream that is none: what it is made from stopped before its end marker.
+
+    A source that knows its end marker raises, and so does the scripted
+    generator: `CutError`. A server just ends its answer, without the marker:
+    the function that reads it has to notice.
+    """
+
+
+Ending = Ok | Fail | Hang | Cut
+"""How a stream ends."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Items(_Step):
+    """Give `n` items, `gap` seconds apart and the first after `after` seconds, then end.
+
+    `n` is a number, or a list of the items themselves. `then` says how it
+    ends: `Ok()`, `Fail(...)`, `Hang()`, which gives no more, or `Cut()`; an
+    `after` of its own passes first.
+
+    >>> Items(2, gap=1, then=Fail(ConnectionError))
+    Items(2, gap=1, then=Fail(ConnectionError))
+    """
+
+    n: int | tuple[Any, ...]
+    gap: float = 0
+    then: Ending = Ok()
+    after: float = 0
+
+    if TYPE_CHECKING:
+        # Any list of items will do.
+        def __init__(
+            self,
+            n: int | Iterable[Any],
+            gap: float = 0,
+            then: Ending = ...,
+            after: float = 0,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if isinstance(self.n, int):
+            whole(self.n, "Items(n)", least=0)
+        else:
+            object.__setattr__(self, "n", _several(self.n))
+        number(self.gap, "Items(gap=)", least=0)
+        number(self.after, "Items(after=)", least=0)
+        if not isinstance(cast("object", self.then), Ending):
+            raise TypeError(
+                f"Items(then=) takes Ok(), Fail(...), Hang() or Cut(), not {shown(self.then)}"
+            )
+        if isinstance(self.then, Ok) and self.then.value is not FRESH:
+            raise ValueError("Items(then=) takes an Ok without a value: a stream ends with none")
+
+
+Step = Ok | Fail | Hang | Bad | Stubborn | Items
 
 
 STEPS: Final = get_args(Step)
@@ -170,7 +241,37 @@ def is_step(value: object) -> bool:
     return isinstance(value, STEPS)
 
 
+def _made(error: Callable[[], BaseException], text: str) -> BaseException:
+    try:
+        return error()
+    except TypeError:
+        if not isinstance(error, type):
+            raise
+        return cast("Callable[[str], BaseException]", error)(text)
+
+
+def values_of(step: Items) -> tuple[Any, ...]:
+    """Return the items, each as it was given or `FRESH`."""
+    return (FRESH,) * step.n if isinstance(step.n, int) else step.n
+
+
+def is_cut(step: Step) -> bool:
+    """Tell whether a step comes to the end of a stream that is none."""
+    return isinstance(step, Items) and isinstance(step.then, Cut)
+
+
+def _several(items: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was written
+    try:
+        if not isinstance(items, str | bytes):
+            return tuple(items)
+    except TypeError:
+        pass
+    raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
+
+
 def _code(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_code(part) for part in cast('tuple[object, ...]', value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     if isinstance(value, Fault):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import number, shown, whole
+from resilient._kinds import is_stream
 from resilient.testing._interest import interest_of, of_function
 from resilient.testing._steps import Fail
 from resilient.testing._subject import is_guarded
@@ -32,11 +33,13 @@ def schedules(
     hangs: bool = True,
     good: Sequence[Any] = (),
     bad: Sequence[Any] = (),
+    streams: bool = False,
 ) -> SearchStrategy[FailureSchedule]:
     """Return schedules for any function: up to `max_steps` steps, of up to `latency` seconds.
 
     `errors` are what `Fail` takes: classes, functions, `Fault`s. With
-    `hangs=False` no call waits for ever. `good` are values to answer with
+    `hangs=False` no call waits for ever, with `streams=True` calls give items
+    (`FaultyBackend.stream`, a server that streams). `good` are values to answer with
     instead of fresh ones, `bad` those that the function should not accept.
 
     Bad options are a `ValueError` or `TypeError` at once, and an `ImportError`
@@ -49,7 +52,9 @@ def schedules(
         raise ValueError("schedules(errors=) must name at least one error")
     for error in found:
         Fail(error)
-    leaf = of_function(found, latency, list(good), list(bad), hangs=bool(hangs))
+    leaf = of_function(
+        found, latency, list(good), list(bad), hangs=bool(hangs), stream=bool(streams)
+    )
     made: SearchStrategy[FailureSchedule] = _draw().schedules(leaf, max_steps)
     return made
 
@@ -69,7 +74,9 @@ def schedules_for(
     that no policy may handle; latencies around every timeout and deadline;
     hints that can and cannot be waited for; enough failures to trip a breaker
     and one fewer, and callers around the end of its open time; a schedule for
-    each target of a fallback; values that `on_result` rejects. Of a function
+    each target of a fallback; values that `on_result` rejects. Of a stream:
+    failures before and behind items, cuts, gaps around the limits, consumers
+    that close it or take their time. Of a function
     that nobody guards nothing is known: its schedules are those of
     `schedules()`, with cancellations.
 
@@ -89,8 +96,9 @@ def schedules_for(
         whole(callers, "schedules_for(callers=)")
     interest = interest_of(what, callers, good, bad)
     if interest is None:
-        plain = schedules(good=good, bad=bad)
-        made = _draw().with_callers(plain, bool(cancellation), callers or 1)
+        stream = is_stream(what)
+        plain = schedules(good=good, bad=bad, streams=stream)
+        made = _draw().with_callers(plain, bool(cancellation), callers or 1, stream)
     else:
         made = _draw().schedules_for(interest, bool(cancellation))
     return cast("SearchStrategy[FailureSchedule]", made)

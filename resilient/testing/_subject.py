@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.functions import function_name, name_of
 from resilient._guard import Inside, inside
-from resilient._kinds import is_coroutine_function
+from resilient._kinds import is_coroutine_function, is_stream
 from resilient._manager import FallbackManager, manager_like
 from resilient._manager_of import function_behind, manager_of
 from resilient._policies import Fallback
@@ -23,6 +23,8 @@ from resilient._stack import Pipeline, explain
 from resilient._target import Target
 from resilient.testing._anatomy import anatomy_of, is_manager
 from resilient.testing._backend import FaultyBackend
+from resilient.testing._stand_ins import arguments_of, limits_items, stand_in, with_parameters
+from resilient.testing._steps import Items
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,19 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the callers of a run await, and what it is made of."""
+    """What the callers of a run await, or with `stream` iterate over, and what it is made of."""
 
-    call: Callable[[], Awaitable[Any]]
+    call: Callable[[], Any]
     anatomy: Guarded | None
     name: str = ""
     real: bool = True
     explanation: str | None = None
-
-
-class Argument(str):
-    """What is passed for a parameter that nobody gave: a text that can be held weakly."""
-
-    __slots__ = ("__weakref__",)
+    stream: bool = False
 
 
 def made_ready(
@@ -66,19 +63,37 @@ def made_ready(
     if not is_guarded(what):
         backend = () if real else (FaultyBackend(schedule),)
         call = _plain(what, backend, args, kwargs)
-        return Ready(functools.partial(call, *args, **kwargs), None, name_of(what))
+        return Ready(
+            functools.partial(call, *args, **kwargs),
+            None,
+            name_of(what),
+            stream=is_stream(what),
+        )
     if real:
         fn = what
     else:
         fn = scripted(what, schedule, log)
         args = args or arguments_of(what, kwargs)
-    call = fn.run if is_manager(fn) else fn
+    stream = gives_stream(fn)
+    call = (fn.stream if stream else fn.run) if is_manager(fn) else fn
     return Ready(
         functools.partial(call, *args, **kwargs),
         anatomy_of(_behind(fn)),
         real=real,
         explanation=explain(fn),
+        stream=stream,
     )
+
+
+def gives_stream(what: Any) -> bool:  # noqa: ANN401
+    """Tell whether a function, a pipeline or a manager gives a stream."""
+    if isinstance(what, Pipeline):
+        return limits_items(what.policies)
+    if not is_manager(what):
+        return is_stream(what)
+    fn = function_behind(what)
+    calls = [target.call for target in what.targets] if fn is None else [fn]
+    return any(call is not None and is_stream(call) for call in calls)
 
 
 def is_guarded(what: Any) -> bool:  # noqa: ANN401
@@ -90,7 +105,9 @@ def example_of(what: Any) -> Guarded | None:  # noqa: ANN401
     """Return what a function, a pipeline or a manager is made of, before any run."""
     if not is_guarded(what):
         return None
-    return anatomy_of(_behind(rebuilt(what, lambda fn, name: _like(_stand_in(), fn, name))))
+    return anatomy_of(
+        _behind(rebuilt(what, lambda fn, name: _like(stand_in(stream=is_stream(fn)), fn, name)))
+    )
 
 
 def scripted(what: Any, schedule: FailureSchedule, log: Log) -> Any:  # noqa: ANN401
@@ -100,15 +117,26 @@ def scripted(what: Any, schedule: FailureSchedule, log: Log) -> Any:  # noqa: AN
     def script(fn: Any, name: str) -> Any:  # noqa: ANN401
         nonlocal count
         index, count = count, count + 1
-        return _like(log.scripted(schedule.of(index), name, index=index), fn, name)
+        mine, stream = schedule.of(index), is_stream(fn)
+        _check_kind(mine, name, stream=stream)
+        return _like(log.scripted(mine, name, index=index, stream=stream), fn, name)
 
     return rebuilt(what, script)
+
+
+def _check_kind(schedule: FailureSchedule, name: str, *, stream: bool) -> None:
+    for step in (*schedule.steps, schedule.then):
+        if isinstance(step, Items) and not stream:
+            raise TypeError(
+                f"{name} gives no stream, and the schedule has {step!r}:"
+                " items are for async generator functions"
+            )
 
 
 def rebuilt(what: Any, script: Script) -> Any:  # noqa: ANN401
     """Return a copy of `what` around other functions, which `script` makes in their order."""
     if isinstance(what, Pipeline):
-        parts = _policies(what.policies, lambda: script(_with_parameters(what), "target"), script)
+        parts = _policies(what.policies, lambda: script(with_parameters(what), "target"), script)
         return _guard(parts, what.name, what.listeners)
     if is_manager(what):
         return _manager(cast("FallbackManager[Any]", what), script)
@@ -161,7 +189,7 @@ def _target(target: Target[Any], script: Script) -> Target[Any]:
     def first() -> Any:  # noqa: ANN401
         if target.call is not None and inside(target.call) is not None:
             return _function(target.call, script)
-        return script(target.call or _stand_in(), target.name)
+        return script(target.call or stand_in(stream=False), target.name)
 
     policies, fn = _policies(target.policies.policies, first, script)
     return Target(
@@ -187,54 +215,12 @@ def _like(function: Any, fn: Any, name: str) -> Any:  # noqa: ANN401
     return function
 
 
-def _stand_in() -> Any:  # noqa: ANN401
-    """Return a function for a place where none is called."""
-
-    async def target(*args: object, **kwargs: object) -> None: ...
-
-    return target
-
-
-def _with_parameters(pipeline: Pipeline) -> Any:  # noqa: ANN401
-    """Return a function that has the parameters by which breakers of a pipeline have keys."""
-    keys = [getattr(getattr(part, "options", None), "key", None) for part in pipeline.policies]
-    names = dict.fromkeys(key for key in keys if isinstance(key, str))
-
-    async def target(*args: object, **kwargs: object) -> None: ...
-
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    target.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in names]
-    )
-    target.__qualname__ = "target"
-    return target
-
-
-def arguments_of(what: Any, given: Mapping[str, Any]) -> tuple[Argument, ...]:  # noqa: ANN401
-    """Return an argument for each parameter that a guarded function must have."""
-    if is_manager(what):
-        calls = [one.call for one in what.targets if one.call is not None]
-        return arguments_of((calls or [function_behind(what) or _stand_in()])[0], given)
-    if isinstance(what, Pipeline):
-        what = _with_parameters(what)
-    try:
-        parameters = inspect.signature(what).parameters.values()
-    except (TypeError, ValueError):  # a signature is a courtesy
-        return ()
-    wanted = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    return tuple(
-        Argument(f"the kit's argument {one.name}")
-        for one in parameters
-        if one.kind in wanted and one.default is inspect.Parameter.empty and one.name not in given
-    )
-
-
 def _plain(
     fn: Any,  # noqa: ANN401
     backend: tuple[FaultyBackend, ...],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-) -> Callable[..., Awaitable[Any]]:
+) -> Callable[..., Any]:
     """Return a function that nobody guards, with the backend as its first argument."""
     if not callable(fn) or isinstance(fn, type):
         raise TypeError(
@@ -252,9 +238,9 @@ def _plain(
         ) from None
     except ValueError:  # no signature to be had
         pass
-    if not is_coroutine_function(fn):
-        return _checked(fn, made)
-    return made
+    if is_coroutine_function(fn) or is_stream(fn):
+        return made
+    return _checked(fn, made)
 
 
 def _checked(fn: Any, made: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:  # noqa: ANN401

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resilient.testing._waterfall import Picture, Row
+    from resilient.testing._picture import Picture, Row
 
 _WIDTH: Final = 960
 _LEFT: Final = 190

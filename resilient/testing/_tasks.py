@@ -35,12 +35,24 @@ async def all_blocked() -> None:
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     while others:
         await anyio.lowlevel.checkpoint()
-        others = [task for task in asyncio.all_tasks() if _is_ready(task)]
+        here = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not here and is_ready(task)]
 
 
-def _is_ready(task: Task) -> bool:
-    waiter = task._fut_waiter  # noqa: SLF001 - nothing else says what a task waits for
-    return task is not asyncio.current_task() and (waiter is None or waiter.done())
+def current() -> Task:
+    """Return the task that this code runs in."""
+    if runtime().backend == "asyncio":
+        return asyncio.current_task()
+    return cast("Any", sys.modules["trio"]).lowlevel.current_task()
+
+
+def is_ready(task: Task) -> bool:
+    """Tell whether a task waits for nothing any more, and goes on when it is its turn."""
+    # The attributes are private: nothing else says what a task waits for.
+    if runtime().backend == "trio":
+        return task._abort_func is None  # noqa: SLF001 - as above
+    waiter = task._fut_waiter  # noqa: SLF001 - as above
+    return waiter is None or bool(waiter.done())
 
 
 def describe(task: Task) -> str:

@@ -21,6 +21,7 @@ from resilient._core.options import choice
 from resilient._stack import Pipeline, stack
 from resilient.testing._anatomy import anatomy_of
 from resilient.testing._engine import Scene, run_once
+from resilient.testing._given import function
 from resilient.testing._runs import Runs
 from resilient.testing._schedule import Delivery, FailureSchedule, schedule_of
 from resilient.testing._subject import Ready
@@ -46,6 +47,8 @@ class Tester:
     __test__ = False  # its name is a noun, not a class of tests
 
     def __init__(self, *policies: Pipeline | Callable[..., Pipeline]) -> None:
+        for policy in policies:
+            function(policy, "Tester", "policies, or functions that make them")
         self._policies = policies
 
     def run(
@@ -68,6 +71,8 @@ class Tester:
         """
         schedule = _joined([schedule_of(one) for one in (first, *others)], seed)
         choice(cancel, "cancel", get_args(Delivery))
+        for way in ways:
+            choice(way, "ways", get_args(Way))
         if cancel == "task":
             backends = [backend for backend in backends if backend == "asyncio"]
         schedule = replace(schedule, cancel_at=cancel_at, cancel=cancel)

@@ -3,6 +3,9 @@
     x   fails with ConnectionError      .   answers
     ~   hangs                           !   answers, and swallows cancellation
 
+In front of the symbol that a stream ends with, `:` is an item, and `/` ends it
+without its end marker.
+
 Digits after a symbol are the whole seconds before its outcome (`x2` fails
 after 2 s), `*` at the end repeats the last symbol for ever, blanks are for the
 reader. Every call after the last step answers at once.
@@ -11,16 +14,17 @@ reader. Every call after the last step answers at once.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from resilient.testing._steps import Fail, Hang, Ok, Stubborn
+from resilient.testing._steps import Cut, Fail, Hang, Items, Ok, Stubborn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from resilient.testing._steps import Step
 
-_SYMBOL = re.compile(r"([x~.!])(\d*)")
+_SYMBOL = re.compile(r"((?::\d*)*)([x~.!/])(\d*)")
+_ITEM = re.compile(r":(\d*)")
 
 
 def parse(text: str) -> tuple[list[Step], Step | None]:
@@ -34,7 +38,8 @@ def parse(text: str) -> tuple[list[Step], Step | None]:
         found = _SYMBOL.match(symbols, position)
         if found is None:
             raise _malformed(text, f"cannot be read at {symbols[position:]!r}")
-        steps.append(_step(found[1], found[2], text))
+        items = [int(digits or 0) for digits in _ITEM.findall(found[1])]
+        steps.append(_step(items, found[2], found[3], text))
         position = found.end()
     if not repeats:
         return steps, None
@@ -52,36 +57,64 @@ def written(steps: Sequence[Step], then: Step) -> str | None:
     return "".join(symbol or "" for symbol in symbols) + "*" * len(ends)
 
 
-def _step(symbol: str, digits: str, text: str) -> Step:
+def _step(items: list[int], symbol: str, digits: str, text: str) -> Step:
     after = int(digits or 0)
-    match symbol:
-        case "x":
-            return Fail(ConnectionError, after)
-        case ".":
-            return Ok(after=after)
-        case "!":
-            return Stubborn(after)
-        case _:
-            if digits:
-                raise _malformed(text, "gives a number to `~`, which never ends")
-            return Hang()
+    if symbol in "~/" and digits:
+        never = "never ends" if symbol == "~" else "ends at once"
+        raise _malformed(text, f"gives a number to `{symbol}`, which {never}")
+    if items or symbol == "/":
+        return _stream(items, symbol, after, text)
+    return _SYMBOLS[symbol](after)
+
+
+_SYMBOLS: Final[Mapping[str, Callable[[int], Fail | Ok | Stubborn | Hang]]] = {
+    "x": lambda after: Fail(ConnectionError, after),
+    ".": lambda after: Ok(after=after),
+    "!": Stubborn,
+    "~": lambda _: Hang(),
+}
+
+
+def _stream(items: list[int], symbol: str, after: int, text: str) -> Items:
+    ending = Cut() if symbol == "/" else _SYMBOLS[symbol](after)
+    if isinstance(ending, Stubborn):
+        raise _malformed(text, "has `!` behind items, and a stream cannot end so")
+    gaps = set(items[1:])
+    if len(gaps) > 1:
+        raise _malformed(text, f"has several gaps between items ({sorted(gaps)}): one for all")
+    return Items(len(items), max(gaps, default=0), ending, items[0] if items else 0)
 
 
 def _symbol(step: Step) -> str | None:
+    if isinstance(step, Items):
+        return _items(step)
     if step == Hang():
         return "~"
     after = getattr(step, "after", None)
     if after is None or after != int(after):
         return None
-    digits = str(int(after)) if after else ""
     for symbol in "x.!":
-        if step == _step(symbol, digits, ""):
-            return symbol + digits
+        if step == _SYMBOLS[symbol](int(after)):
+            return f"{symbol}{int(after) or ''}"
     return None
+
+
+def _items(step: Items) -> str | None:
+    count, seconds = step.n, (step.after, step.gap)
+    if not isinstance(count, int) or any(one != int(one) for one in seconds):
+        return None
+    ending = "/" if isinstance(step.then, Cut) else _symbol(step.then)
+    first, gap = (f":{int(one) or ''}" for one in seconds)
+    items = first + gap * (count - 1) if count else ""
+    # A gap that stands nowhere cannot be read back, nor can a stream of nothing that just ends.
+    lost = (step.gap and count < 2) or (step.after and not count)  # noqa: PLR2004 - between two
+    plain = not count and ending != "/"
+    return None if ending is None or lost or plain else items + ending
 
 
 def _malformed(text: str, what: str) -> ValueError:
     return ValueError(
         f"the schedule {text!r} {what}: write x (fail), ~ (hang), . (ok) or ! (stubborn), seconds"
-        " as digits after a symbol, and * at the end to repeat the last one"
+        " as digits after a symbol, and * at the end to repeat the last one; for a stream : for"
+        " each item before x, ~, . or / (cut)"
     )

@@ -14,11 +14,12 @@ import random
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, cast, get_args
 
-from resilient._core.options import choice, seconds
+from resilient._core.options import choice, seconds, whole
 from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import runtime
 from resilient._runtime.world import World
 from resilient.testing import _asyncio
+from resilient.testing._given import function
 from resilient.testing._leftovers import leftovers
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def virtual_time(
     """
     run = _runner(backend)
     end = seconds(horizon, "horizon")
+    function(fn, "virtual_time", "an async function")
+    whole(seed, "seed", least=0)
 
     async def main(this: VirtualRun, clock: Callable[[], float]) -> T:
         here = runtime()

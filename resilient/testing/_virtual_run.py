@@ -45,6 +45,7 @@ class VirtualRun:
         self.tasks_before = _tasks.alive()
         self.generators: WeakSet[AsyncGeneratorType[Any, Any]] = WeakSet()
         self.dropped: list[str] = []
+        self.unreachable: set[str] = set()
         self._limiter = anyio.to_thread.current_default_thread_limiter()
 
     def past_horizon(self) -> None:
@@ -94,10 +95,18 @@ class VirtualRun:
             hooks.firstiter(generator)
 
         def dropped(generator: AsyncGeneratorType[Any, Any]) -> None:
+            if self.is_unreachable(generator):
+                return
             self.dropped.append(generator.__qualname__)
             hooks.finalizer(generator)
 
         sys.set_asyncgen_hooks(cast("Any", started), cast("Any", dropped))
+
+    def is_unreachable(self, generator: AsyncGeneratorType[Any, Any]) -> bool:
+        """Tell whether a generator is one that no code but its own library can close."""
+        frame = generator.ag_frame
+        home = "" if frame is None else str(frame.f_globals.get("__name__"))
+        return home.partition(".")[0] in self.unreachable
 
     def _give_up(self, reason: str) -> None:
         if self.reason is None:
@@ -106,6 +115,13 @@ class VirtualRun:
 
 
 _current: ContextVar[VirtualRun] = ContextVar("resilient.testing.run")
+
+
+def leave_to(library: str) -> None:
+    """Let the generators that a library leaves open be its own affair for the rest of the run."""
+    run = _current.get(None)
+    if run is not None:
+        run.unreachable.add(library)
 
 
 def current_run() -> VirtualRun:

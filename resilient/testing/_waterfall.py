@@ -11,70 +11,28 @@ made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from resilient._core.events import AttemptStarted, BreakerChanged, CallRejected, TargetSkipped
+from resilient._core.events import (
+    AttemptStarted,
+    BreakerChanged,
+    CallRejected,
+    StreamCut,
+    TargetSkipped,
+)
 from resilient.errors import Skipped, TimedOut
+from resilient.testing._picture import Picture, Row
 from resilient.testing._record import Cancelled, Raised
 from resilient.testing._story import stories_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from resilient.testing._picture import Tone
     from resilient.testing._record import Noted, Result, TargetCall
     from resilient.testing._run import CallerRun
     from resilient.testing._story import Attempt, Story
-
-Tone = Literal["good", "bad", "neutral", "none"]
-"""How a row ended: well, badly, cancelled, or not at all because nothing was called."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row: a stretch of time (`ended` is `None` while it lasts), and what came of it."""
-
-    label: str
-    depth: int
-    started: float
-    ended: float | None
-    verdict: str
-    tone: Tone
-    order: int
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The rows of a run, from the instant `begins` on for `lasts` seconds."""
-
-    rows: tuple[Row, ...]
-    begins: float
-    lasts: float
-
-    def text(self, width: int = 40) -> str:
-        """Draw it in characters; `width` is that of the bars."""
-        label = max((len(_indented(row)) for row in self.rows), default=0)
-        return "\n".join(self._line(row, label, width) for row in self.rows)
-
-    def _line(self, row: Row, label: int, width: int) -> str:
-        bar, took = self._bar(row, width).ljust(width), ""
-        if row.tone != "none":
-            took = "..." if row.ended is None else f"{row.ended - row.started:.2f} s"
-        return f"{_indented(row):<{label}}  {bar} {took:>10}  {row.verdict}".rstrip()
-
-    def _bar(self, row: Row, width: int) -> str:
-        if row.tone == "none":
-            return ""
-        start, length = self.place(row, width)
-        return " " * start + "█" * length
-
-    def place(self, row: Row, width: int) -> tuple[int, int]:
-        """Return where the bar of a row begins and how long it is: at least one part of `width`."""
-        ended = self.begins + self.lasts if row.ended is None else row.ended
-        scale = width / (self.lasts or 1.0)
-        start = min(int((row.started - self.begins) * scale), width - 1)
-        end = min(round((ended - self.begins) * scale), width)
-        return start, max(1, end - start)
 
 
 def picture_of(
@@ -153,6 +111,7 @@ def _of_call(story: Story, stories: dict[int, Story], depth: int) -> Iterator[Ro
         tone = _tones[end.outcome]
         if end.error is not None and end.outcome != "cancelled":
             verdict = _error(end.error)
+        verdict += _count(end.items)
     yield Row(
         label=story.name,
         depth=depth,
@@ -191,6 +150,7 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
         elif end.verdict != "success":
             verdict = "unacceptable result" if end.error is None else _error(end.error)
             tone = "bad"
+        verdict += _begun(attempt, story)
         if end.disposition == "retried":
             verdict += f" → retry in {end.wait or 0:.2f} s"
         elif end.disposition == "fell_back":
@@ -206,6 +166,23 @@ def _of_attempt(attempt: Attempt, story: Story, depth: int) -> Row:
     )
 
 
+def _begun(attempt: Attempt, story: Story) -> str:
+    """Say of an attempt at a stream when its items came, or how many where it was cut."""
+    end = attempt.end
+    if end is None or end.first_item is None:
+        return ""
+    for noted in story.noted:
+        if isinstance(noted.event, StreamCut) and noted.event.number == attempt.start.number:
+            return _count(noted.event.items)
+    return f", first item after {end.first_item:.2f} s"
+
+
+def _count(items: int | None) -> str:
+    if items is None:
+        return ""
+    return f", {items} item{'' if items == 1 else 's'}"
+
+
 def _of_target(call: TargetCall) -> Row:
     verdict = "ok"
     tone: Tone = "good"
@@ -214,6 +191,9 @@ def _of_target(call: TargetCall) -> Row:
     elif call.error is not None:
         verdict = _error(call.error)
         tone = "bad" if isinstance(call.error, Exception) else "neutral"
+        if isinstance(call.error, GeneratorExit):
+            verdict = "closed"
+    verdict += _count(None if call.items is None else len(call.items))
     return Row(
         label=f"{call.target} {call.number}",
         depth=1,
@@ -279,7 +259,3 @@ def _error(error: BaseException) -> str:
     if issubclass(type(error), TimedOut):
         return f"{name} after {getattr(error, 'after', 0):.6g} s"
     return "cancelled" if name in {"CancelledError", "Cancelled"} else name
-
-
-def _indented(row: Row) -> str:
-    return "  " * row.depth + row.label

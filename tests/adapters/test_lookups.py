@@ -23,6 +23,7 @@ from resilient_openrouter import (
 )
 from resilient_openrouter._ledger import ledger
 from resilient_openrouter.emulator import Emulator
+from resilient_openrouter.emulator._transport import _Backend
 from resilient_openrouter.lookups import Account, EndpointInfo, Generation, KeyInfo, ModelInfo
 from resilient_openrouter.results import known_cost, total_usage, unknown_costs
 
@@ -165,6 +166,26 @@ class TestLedger:
             )  # fmt: skip
             assert outcome.cost == 2 * PRICE
             assert first.credential.startswith("key-")
+
+    async def test_a_new_connection_has_its_time(self, monkeypatch):
+        """The seconds to a connection are those of the call that made it; others had it already."""
+        connect = _Backend.connect_tcp
+
+        async def far_away(*args, **options):
+            await anyio.sleep(2)
+            return await connect(*args, **options)
+
+        monkeypatch.setattr(_Backend, "connect_tcp", far_away)
+        async with (
+            Emulator(port=None) as emulator,
+            emulator.client() as client,
+            router(emulator, client=client) as openrouter,
+        ):
+            emulator.script("a/first", ["e503", "ok"])
+            outcome = await openrouter.manager("a/first").run(MESSAGES)
+            first, second = outcome.calls
+            assert (first.connected_after, first.headers_after) == (2, 2)
+            assert (second.connected_after, second.headers_after) == (None, 0)
 
     def test_unknown_is_not_nothing(self):
         """What nobody told is counted, and neither tokens nor dollars are made up."""

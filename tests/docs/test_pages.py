@@ -19,6 +19,7 @@ import types
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from resilient.testing import virtual_time
 
@@ -92,6 +93,20 @@ def compare(block, printed: str, name: str) -> None:
         )
 
 
+@pytest.fixture
+def few_examples():
+    """Draw as few examples as at a desk: a page shows how, and searches for nothing."""
+    settings.register_profile("suite", settings.default)
+    # Tracing each run, to explain a failure, makes it three times as slow.
+    phases = [phase for phase in Phase if phase is not Phase.explain]
+    settings.register_profile("pages", settings.get_profile("dev"), phases=phases)
+    settings.load_profile("pages")
+    yield
+    settings.load_profile("suite")
+
+
+@pytest.mark.timeout(120)  # properties are many runs, and this machine may have other work
+@pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("page", FOUND, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs(page, monkeypatch, tmp_path):
     """The blocks of a page run in order and print what the page says."""

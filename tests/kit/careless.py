@@ -405,6 +405,16 @@ def probes_never_end(patch):
     patch.setattr(breaker.Breaker, "settle", settle)
 
 
+def a_reason_is_made_up(patch):
+    """Say that an open time is over where a circuit opens."""
+    real = breaker.Breaker._open
+
+    def opened(self, reason, result, figures=None):
+        return real(self, reason, result, figures)._replace(reason="due")
+
+    patch.setattr(breaker.Breaker, "_open", opened)
+
+
 def retry_after_is_wrong(patch):
     """Say that the next call is let in at once."""
     real = CircuitOpen.__init__
@@ -477,6 +487,17 @@ def chains_have_no_end(patch):
         return await inner(call, args, kwargs)
 
     patch.setattr(chains, "within", unlimited)
+
+
+def chains_go_on(patch):
+    """Ask the next target although the time of the chain is up."""
+    chains_have_no_end(patch)
+    real = fallback.Cursor._skip
+    patch.setattr(
+        fallback.Cursor,
+        "_skip",
+        lambda self, index, now, blocked, left: real(self, index, now, blocked, inf),
+    )
 
 
 def outcomes_hide_the_fallback(patch):

@@ -255,6 +255,34 @@ class TestAPlainFunction:
         found = names(careless, [Ok(after=2)], cancel_at=1, cancel="task")
         assert {"cancellation_honoured", "only_retryable_retried"} & found
 
+    @both
+    @pytest.mark.parametrize("at", [1, 5, 6, 7])
+    def test_a_cancellation_in_the_instant_of_waking_up(self, backend, at):
+        """Who is awake already goes on to the next await: a call without one is no defiance."""
+
+        async def twice(call):
+            await call()
+            await anyio.sleep(1)
+            return await call()
+
+        simulate(twice, [Ok(after=5), Ok()], cancel_at=at, backend=backend).check()
+        simulate(twice, [Ok(after=5), Ok(after=1)], cancel_at=at, backend=backend).check()
+
+    @both
+    def test_defiance_in_the_instant_of_waking_up(self, backend):
+        """Who swallows a cancellation that came as it woke up, and calls on, is found."""
+
+        async def careless(call):
+            await call()
+            await anyio.sleep(1)
+            with suppress(anyio.get_cancelled_exc_class()):
+                await call()
+            return await call()
+
+        schedule = [Ok(), Ok(after=1), Ok()]
+        found = names(careless, schedule, cancel_at=1, backend=backend)
+        assert "cancellation_honoured" in found
+
     def test_a_task_left_running(self):
         """A task that outlives the call is left behind."""
 
@@ -304,13 +332,17 @@ class TestRecovery:
 
 
 @both
-def test_a_refusal_that_a_chain_takes_is_a_skip(backend):
-    """A target whose circuit is open has one span, of a target that was skipped."""
+def test_a_retry_that_is_refused_and_skipped_has_one_span(backend):
+    """Where a retry in a target stops for a refusal, the chain skips the target."""
+
+    async def first(question: str) -> str: ...
+
     breaker = circuit_breaker("kit.skipped", trip=consecutive(1))
-    manager = FallbackManager([Target("a", ask, policies=breaker), Target("b", ask)])
-    schedule = FailureSchedule([Fail(ConnectionError)], arrivals=[0, 0])
+    tried = stack(retry(attempts=2, backoff=[1]), breaker)
+    manager = FallbackManager([Target("a", first, policies=tried), Target("b", first)])
+    schedule = FailureSchedule([Fail(ConnectionError)], arrivals=[0, 2])
     run = simulate(manager, schedule, backend=backend).check()
-    assert (run.tries, len(run.calls)) == (4, 3)
+    assert (run.tries, len(run.calls)) == (5, 3)
 
 
 def test_a_value_of_the_last_resort_is_no_invention():
@@ -351,3 +383,27 @@ def test_an_answer_in_the_place_of_a_retry():
     run = simulate(guarded, "x")
     run.check(only=["backoff_lawful"])
     assert (run.tries, len(run.calls), run.value) == (2, 1, "sorry")
+
+
+@both
+def test_a_target_that_is_refused_has_one_span(backend):
+    """A target that is skipped because its circuit is open is told of once, and that is right."""
+
+    async def first(question: str) -> str: ...
+
+    async def second(question: str) -> str: ...
+
+    breaker = circuit_breaker("kit.refused", trip=consecutive(1), open_for=5)
+    manager = FallbackManager([Target("a", first, policies=breaker), Target("b", second)])
+    run = simulate(manager, "x", callers=2, backend=backend).check()
+    assert (run.tries, len(run.calls)) == (4, 3)
+    assert sum("(skipped)" in line for line in run.spans.tree()) == 1
+
+
+def test_a_judged_chain_recovers_with_a_value_that_is_unknown():
+    """Where a predicate rejects every answer that is known, nobody can say what recovery is."""
+    guarded = fallback(to=[other], on_result=lambda answer: answer != "ok")(ask)
+    simulate(guarded, FailureSchedule(then=Fail(ConnectionError), fallbacks=["x*"])).check()
+
+
+async def other(question: str) -> str: ...

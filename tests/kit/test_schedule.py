@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient import Fault
-from resilient.testing import Bad, Fail, FailureSchedule, FaultError, Hang, Ok, Stubborn
+from resilient.testing import (
+    Bad,
+    Cut,
+    Fail,
+    FailureSchedule,
+    FaultError,
+    Hang,
+    Items,
+    Ok,
+    Stubborn,
+)
 from resilient.testing._schedule import schedule_of
 
 
@@ -34,6 +44,14 @@ class Busy(Exception):
         ("~*", FailureSchedule(then=Hang())),
         # A point is an answer, never a decimal.
         ("x1.5.5", FailureSchedule([Fail(ConnectionError, 1), Ok(after=5), Ok(after=5)])),
+        # In front of an end, `:` is an item.
+        ("::.", FailureSchedule([Items(2)])),
+        (
+            ":5:2:2x1 /",
+            FailureSchedule([Items(3, 2, Fail(ConnectionError, 1), 5), Items(0, 0, Cut())]),
+        ),
+        (":~ ::/*", FailureSchedule([Items(1, then=Hang())], then=Items(2, then=Cut()))),
+        (":3.4", FailureSchedule([Items(1, then=Ok(after=4), after=3)])),
     ],
 )
 def test_text_is_one_symbol_a_call(text, expected):
@@ -50,6 +68,10 @@ def test_text_is_one_symbol_a_call(text, expected):
         ("x*.", r"cannot be read at '\*\.'"),
         ("*", "has nothing that `\\*` could repeat"),
         ("~3", "gives a number to `~`, which never ends"),
+        ("::", "cannot be read at '::'"),
+        ("/3", "gives a number to `/`, which ends at once"),
+        (":!", "has `!` behind items, and a stream cannot end so"),
+        (":1:2:3.", r"has several gaps between items \(\[2, 3\]\): one for all"),
     ],
 )
 def test_text_that_is_no_schedule_is_refused(text, complaint):
@@ -85,6 +107,13 @@ steps = st.one_of(
     st.just(Hang()),
     st.builds(Bad, st.sampled_from([None, 503])),
     st.builds(Stubborn, seconds),
+    st.builds(
+        Items,
+        st.integers(0, 3) | st.lists(st.sampled_from([7, "seven"])),
+        seconds,
+        st.sampled_from([Ok(), Ok(after=2), Fail(Busy), Fail(ConnectionError, 1), Hang(), Cut()]),
+        seconds,
+    ),
 )
 plain = st.builds(FailureSchedule, st.lists(steps), then=steps)
 whole = st.builds(
@@ -96,6 +125,8 @@ whole = st.builds(
     cancel_at=st.none() | seconds,
     cancel=st.sampled_from(["scope", "task"]),
     jitter_seed=st.integers(0, 9),
+    take=st.none() | st.integers(1, 3),
+    pause=seconds,
 )
 
 
@@ -149,6 +180,15 @@ def test_a_schedule_is_frozen():
         ("FailureSchedule(cancel_at=-1)", ValueError, r"cancel_at=\) must be a number of at least"),
         ("FailureSchedule(cancel='kill')", ValueError, "must be 'scope' or 'task', not 'kill'"),
         ("FailureSchedule(jitter_seed=1.5)", ValueError, "must be a whole number of at least 0"),
+        ("FailureSchedule(take=0)", ValueError, r"take=\) must be a whole number of at least 1"),
+        ("FailureSchedule(pause=-1)", ValueError, r"pause=\) must be a number of at least 0"),
+        ("Items(-1)", ValueError, r"Items\(n\) must be a whole number of at least 0"),
+        ("Items('abc')", TypeError, r"Items\(n\) takes a number or a list of items, not 'abc'"),
+        ("Items(1.5)", TypeError, r"Items\(n\) takes a number or a list of items, not 1.5"),
+        ("Items(1, gap=-1)", ValueError, r"Items\(gap=\) must be"),
+        ("Items(1, after=-1)", ValueError, r"Items\(after=\) must be"),
+        ("Items(1, then=Bad(1))", TypeError, r"Ok\(\), Fail\(...\), Hang\(\) or Cut\(\), not"),
+        ("Items(1, then=Ok(7))", ValueError, "an Ok without a value: a stream ends with none"),
     ],
 )
 def test_a_wrong_schedule_is_refused(code, error, complaint):

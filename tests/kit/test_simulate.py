@@ -33,6 +33,8 @@ from resilient.testing import (
     Raised,
     Returned,
     Stuck,
+    Tester,
+    _engine,
     simulate,
     virtual_time,
 )
@@ -84,6 +86,52 @@ def test_a_run_has_spans(backend):
     """The spans of a run are those of its calls, with exact instants."""
     run = simulate(ask, "x.2", backend=backend)
     assert run.spans.tree() == ["ask", "  attempt ask #1 ERROR ConnectionError", "  attempt ask #2"]
+
+
+class TestWhatIsTold:
+    """Metrics and log lines, for which the schedule is run again when they are read."""
+
+    @both
+    def test_a_run_has_metrics(self, backend):
+        """What was measured is that of the run alone, its circuit breakers included."""
+        guarded = stack(retry(attempts=3, backoff=[1]), circuit_breaker("kit.told"))(small)
+        metrics = simulate(guarded, "x.2", backend=backend).metrics
+        assert metrics["resilient.call.retries"].sum == 1
+        assert metrics["resilient.call.duration"].sum == 3
+        states = metrics["resilient.circuit_breaker.state"].points
+        assert {point.attributes["resilient.circuit_breaker.name"] for point in states} == {
+            "kit.told"
+        }
+
+    @both
+    def test_a_run_has_lines_of_the_log(self, backend, caplog):
+        """The lines are those that production would have, and nobody else reads them."""
+        run = simulate(ask, "x*", backend=backend)
+        assert [f"{line.levelname} {line.getMessage()}" for line in run.logs] == [
+            "WARNING ask: attempt 1 of 3 failed: ConnectionError; next try in 1 s",
+            "WARNING ask: attempt 2 of 3 failed: ConnectionError; next try in 2 s",
+            "ERROR ask: failed after 3 attempts in 3 s: ConnectionError (attempts are used up)",
+        ]
+        assert [one for one in caplog.records if one.name == "resilient"] == []
+
+    def test_they_cost_one_more_run_and_only_when_they_are_read(self):
+        """A run makes no metrics; both are read from one further run of the same schedule."""
+        judged = []
+        guarded = retry(on=lambda error: judged.append(error) or True, backoff=[0])(small)
+        run = simulate(guarded, "x.")
+        assert len(judged) == 1
+        assert (len(run.metrics) > 0, len(run.logs), len(run.logs), len(judged)) == (True, 1, 1, 2)
+
+    def test_without_the_sdk_there_are_lines(self, monkeypatch):
+        """Where OpenTelemetry's SDK is missing there are no spans and no metrics."""
+        monkeypatch.setattr(_engine, "_spans", lambda: None)
+        run = simulate(ask, "x.")
+        assert (run.spans, run.metrics, len(run.logs)) == (None, {}, 1)
+
+    def test_a_run_that_cannot_be_made_again_has_none(self):
+        """The runs of a `Tester` are compared with each other, and told to nobody."""
+        (run,) = Tester(retry(backoff=[0])).run("x.", backends=["trio"], ways=["stack"])
+        assert (run.metrics, run.logs) == ({}, ())
 
 
 def test_every_run_is_the_same():

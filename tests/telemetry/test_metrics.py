@@ -476,6 +476,7 @@ def test_every_point_is_declared(spans, monkeypatch):
         fallback(to=[failing()]),
         retry(attempts=2, backoff=[1]),
     )
+    telemetry.count(names.COST, 0.25, {names.TARGET: "large", names.COST_RESOLVED: True})
     with fresh_budgets():
         RetryBudget("db")
         metrics = spans.metrics

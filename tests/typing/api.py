@@ -8,6 +8,10 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any, assert_type
 
+import httpx
+from hypothesis import given
+from hypothesis.strategies import SearchStrategy
+
 from resilient import (
     AllTargetsFailed,
     Attempt,
@@ -56,22 +60,50 @@ from resilient import (
 from resilient.events import Event, RetryScheduled
 from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
-from resilient.telemetry import Signal, Signals, install, uninstall
+from resilient.telemetry import Signal, Signals, count, install, uninstall
 from resilient.testing import (
+    INVARIANTS,
+    RERUNS,
     Bad,
+    CallerRun,
+    Cancelled,
     CapturedMetric,
     CapturedSpans,
+    Cut,
     Fail,
+    FailureSchedule,
+    FaultyBackend,
+    Finding,
+    Hang,
+    HttpReply,
+    Interrupted,
+    InvariantBroken,
+    Log,
     MetricPoint,
+    Ok,
+    Raised,
+    Returned,
+    Run,
+    Tester,
+    arrivals,
+    cancel_at_every_await,
+    cancellations,
     capture_spans,
     check_backend,
     check_middleware,
     instant,
+    invariant,
+    leftovers,
     overrides,
     policies_off,
     policies_on,
+    schedules,
+    schedules_for,
+    simulate,
+    spread_at_cap,
     virtual_time,
 )
+from resilient.testing import Items as Given
 from resilient.testing.conformance import Case, MalformedError, check, load
 from resilient.typing import (
     BreakerHandle,
@@ -83,6 +115,21 @@ from resilient.typing import (
     Proceed,
     Seconds,
     Trip,
+)
+from resilient_openrouter import (
+    AllModelsFailed,
+    Chunk,
+    Clocks,
+    ModelCall,
+    OpenAICompatible,
+    OpenRouter,
+    OpenRouterError,
+    OpenRouterOutcome,
+    Reply,
+    Usage,
+    clocks,
+    collect,
+    reply,
 )
 
 
@@ -660,3 +707,141 @@ def checked() -> None:
     check_middleware(stack(tag), answers=True, raises=(Busy, OSError), skip=["nothing_kept"])
     check_middleware(lambda: tag, answer=b"", failures=[Fail(Busy)], args=["u"], kwargs={"size": 1})
     check_middleware(bare)  # E: mypy[arg-type] pyright[reportArgumentType]
+
+
+def test_over_a_scheduled_network() -> object:
+    busy = HttpReply(429, headers={"Retry-After": "7"}, json={"error": None})
+    page = HttpReply(content=["<html>", b"</html>"], gap=1, headers=[("Server", "x")])
+    schedule = FailureSchedule(
+        [Ok(busy), Bad(page, after=1), Fail(ConnectionError, hint=3), Hang(), Given(2, then=Cut())],
+        fallbacks=["x."],
+        take=2,
+        pause=0.5,
+    )
+    HttpReply(content=7)  # E: mypy[arg-type] pyright[reportArgumentType]
+    transport = schedule.transport(name="shop", answer={"a": 1}, item=[1], end=b"")
+    run = simulate(bare, schedule, args=(httpx.AsyncClient(transport=transport),), target="real")
+    assert_type(run, Run)
+    return [call.error for call in transport.calls]
+
+
+def test_streams_of_a_schedule(log: Log) -> object:
+    steps = [Given(3, gap=1, then=Cut()), Given(["a", "b"], then=Fail(OSError), after=1)]
+    Given(1, then=Bad(1))  # E: mypy[arg-type] pyright[reportArgumentType]
+    run = simulate(bare, steps, take=1, pause=2.0)
+    assert_type(run.items, tuple[Any, ...] | None)
+    Target("b", FaultyBackend("::/").stream)
+    return log.scripted("::.", stream=True), log.scripted("x.")
+
+
+def quick(run: Run) -> None:
+    assert run.elapsed < 10
+
+
+@invariant
+def never_twice(run: Run) -> None:
+    assert len(run.calls) < 2
+
+
+def test_a_property() -> None:
+    strategy = schedules_for(bare, cancellation=False, callers=2, good=[1], bad=[None])
+    assert_type(strategy, SearchStrategy[FailureSchedule])
+    assert_type(schedules([OSError], max_steps=2, hangs=False), SearchStrategy[FailureSchedule])
+    assert_type(arrivals(2, gaps=[0, 1]), SearchStrategy[tuple[float, ...]])
+    cancellations(until=5)
+    schedules(max_steps="2")  # E: mypy[arg-type] pyright[reportArgumentType]
+
+    @given(strategy)
+    def keeps_the_rules(schedule: FailureSchedule) -> None:
+        try:
+            run = simulate(bare, schedule, backend="trio", callers=2).check(quick, skip=RERUNS)
+        except InvariantBroken as broken:
+            assert_type(broken.findings, tuple[Finding, ...])
+        else:
+            assert_type(run, Run)
+            assert_type(run.callers, tuple[CallerRun, ...])
+            print(run.metrics["resilient.call.retries"].sum, run.logs[0].getMessage())
+            print(run.waterfall(20), run.waterfall_svg(), run.bound, INVARIANTS)
+
+    keeps_the_rules()
+    simulate(bare, backend="curio")  # E: mypy[arg-type] pyright[reportArgumentType]
+    spread_at_cap(retry(attempts=12), seeds=range(4))
+
+
+def test_a_script() -> None:
+    def to_another(other: Callable[..., Coroutine[Any, Any, Any]]) -> Pipeline:
+        return fallback(to=[other])
+
+    Tester(retry(attempts=2), to_another).run("x*", ".1").asserts(
+        tries=3, calls=3, from_call=3, waits=[1.0]
+    )
+
+    def make(log: Log) -> Callable[[], Coroutine[Any, Any, Any]]:
+        return retry(attempts=2)(log.scripted("x1 .1"))
+
+    for found in cancel_at_every_await(make, backend="asyncio", delivery=KeyboardInterrupt):
+        assert_type(found.check(), Interrupted)
+        match found.after:
+            case Returned(value):
+                print(value)
+            case Raised(error):
+                print(error)
+            case Cancelled():
+                print(leftovers())
+
+
+# models
+
+
+def dollars(answer: Reply) -> float | None:
+    tokens = answer.usage.total_tokens if answer.usage else None
+    return None if tokens is None else tokens * 1e-6
+
+
+async def local(messages: list[dict[str, str]]) -> str:
+    return messages[-1]["content"]
+
+
+async def chains() -> None:
+    question = [{"role": "user", "content": "Why is the sky blue?"}]
+    async with (
+        OpenRouter(app=("My app", "https://example.org"), replay_cache=True) as openrouter,
+        OpenAICompatible("https://x/v1", "A_KEY", "mine", cost=dollars, transport="stream") as mine,
+    ):
+        assert_type(mine, OpenAICompatible)
+        target = mine.target("small", {"seed": 7}, timeout=Clocks(total=9), attempts=1)
+        assert_type(target, Target[Reply])
+        chat = openrouter.manager(
+            "large",
+            target,
+            local,
+            timeout={"large*": clocks.reasoning, "*": 20},
+            degrade=reply("Later."),
+            max_cost=0.05,
+            temperature=0,
+        )
+        outcome = await chat.run(question)
+        assert_type(outcome, OpenRouterOutcome[Reply])
+        assert_type(outcome.value.content, str)
+        assert_type(outcome.usage, Usage | None)
+        assert_type(await openrouter.reconcile(outcome.calls), tuple[ModelCall, ...])
+        async with chat.stream(question) as items:
+            async for chunk in items:
+                assert_type(chunk, Chunk)
+        async with mine.manager("small", midstream="restart").stream(question) as anew:
+            async for item in anew:
+                assert_type(item, Chunk | Restarted)
+        async with aclosing(mine.stream("small", question, clocks=30)) as stream:
+            assert_type(await collect(stream), Reply)
+        assert_type(await mine.chat("small", question, max_tokens=5), Reply)
+    OpenAICompatible(1)  # E: mypy[arg-type] pyright[reportArgumentType]
+    OpenRouter(transport="pigeon")  # E: mypy[arg-type] pyright[reportArgumentType]
+    mine.target("small", attempts="2")  # E: mypy[arg-type] pyright[reportArgumentType]
+    count("resilient.openrouter.cost", 0.1, {"resilient.target.name": "large"})
+
+
+def told(error: OpenRouterError) -> None:
+    assert_type(error.status_code, int | None)
+    assert_type(error.retry_after, float | None)
+    if isinstance(error, AllModelsFailed):
+        assert_type(error.calls, tuple[ModelCall, ...])

@@ -10,19 +10,16 @@ everything, the attempts and the models that were not asked stand below it.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import anyio
 
 from resilient import AllTargetsFailed, ResilientError, Restarted, Skipped
-from resilient_openrouter._address import is_loopback
-from resilient_openrouter._key import VARIABLE
+from resilient_openrouter._key import VARIABLE, key_for
 from resilient_openrouter._otlp import told
 from resilient_openrouter._screen import Screen
 from resilient_openrouter._trail import Trail
@@ -128,7 +125,7 @@ def _check(options: argparse.Namespace) -> None:
 async def _ask(
     screen: Screen, trail: Trail, options: argparse.Namespace
 ) -> OpenRouterOutcome[Reply]:
-    async with OpenRouter(_key_for(options.base_url), base_url=options.base_url) as openrouter:
+    async with OpenRouter(key_for(options.base_url), base_url=options.base_url) as openrouter:
         chat = openrouter.manager(
             *options.models,
             timeout=options.timeout,
@@ -170,13 +167,6 @@ async def _shown(
         yield item
         item = await anext(items, None)
     screen.end_line()
-
-
-def _key_for(url: str) -> str | None:
-    """Return a stand-in for a server on this machine, which wants some key but no real one."""
-    if os.environ.get(VARIABLE) or not is_loopback(urlsplit(url).hostname or ""):
-        return None
-    return "loopback"
 
 
 def _story(outcome: OpenRouterOutcome[Reply]) -> Iterator[Line]:

@@ -353,6 +353,8 @@ class ChatClient:
         except OpenRouterError as error:
             self._failed(record, error)
             raise
+        finally:
+            record.count()
 
     async def _ask_stream(
         self,
@@ -380,6 +382,8 @@ class ChatClient:
         except OpenRouterError as error:
             self._failed(record, error)
             raise
+        finally:
+            record.count()
 
     def _scopes(self, model: str) -> dict[str, str]:
         """Return what a model depends on."""
@@ -420,6 +424,10 @@ class ChatClient:
         given = {**asked.params, **fields}
         return encoded(asked.model, messages, given, stream=stream, routing=self._has_routing)
 
+    def _headers_of(self, _body: bytes | None) -> Mapping[str, str]:
+        """Return the headers of a request; without a body it is a lookup."""
+        return self._headers
+
     def _priced(self, reply: Reply) -> Reply:
         """Return a reply that knows what it cost, where the server does not say so itself."""
         return reply
@@ -447,9 +455,9 @@ class ChatClient:
         **options: Any,
     ) -> Reading:
         """Return the reading of an answer whose request is not sent yet."""
-        key = self._key.text()
+        key, headers = self._key.text(), self._headers_of(body)
         return Reading(
-            self._transport.exchange(path, body, self._headers, record, connect=clocks.connect),
+            self._transport.exchange(path, body, headers, record, connect=clocks.connect),
             record,
             clocks,
             max_body=self._max_body,

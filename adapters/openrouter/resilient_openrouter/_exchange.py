@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from resilient_openrouter._reach import reason_of, where
+from resilient_openrouter._resent import stamp
 from resilient_openrouter.classify import transport_error
 from resilient_openrouter.errors import ConnectFailed
 from resilient_openrouter.hints import lower
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Exchange",)
 
+_TCP: Final = "connect_tcp.complete"
+_TLS: Final = "start_tls.complete"
+_BEGUN: Final = "send_request_headers.started"
 _SENT: Final = "send_request_body.complete"
 
 
@@ -51,13 +55,17 @@ class Exchange:
         self.status = 0
         self.headers: Mapping[str, str] = {}
 
-    async def send(self, sent: Callable[[], None] | None = None) -> None:
+    async def send(
+        self, *, connected: Callable[[], None], sent: Callable[[], None] | None = None
+    ) -> None:
         """Send the request and wait for the headers of the answer.
 
-        `sent` is called when the last byte is out, by transports that tell.
+        `connected` is called when there is a new connection, `sent` when the
+        last byte is out, by transports that tell.
         """
-        if sent is not None:
-            self._request.extensions["trace"] = _tracer(sent)
+        self._request.extensions["trace"] = _tracer(
+            {_TCP: connected, _TLS: connected, _BEGUN: stamp(), _SENT: sent}
+        )
         try:
             response = await self._client.send(
                 self._request, stream=True, auth=self._key, follow_redirects=False
@@ -119,9 +127,12 @@ class Exchange:
         )
 
 
-def _tracer(sent: Callable[[], None]) -> Callable[[str, Any], Awaitable[None]]:
+def _tracer(
+    told: Mapping[str, Callable[[], None] | None],
+) -> Callable[[str, Any], Awaitable[None]]:
     async def trace(event: str, _info: Any) -> None:  # noqa: ANN401 - as the client calls it
-        if event.endswith(_SENT):
-            sent()
+        tell = told.get(event.partition(".")[2])  # behind who tells: the connection, HTTP/1.1
+        if tell is not None:
+            tell()
 
     return trace

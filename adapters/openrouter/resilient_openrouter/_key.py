@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import os
 from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex
+from urllib.parse import urlsplit
 
+from resilient_openrouter._address import is_loopback
 from resilient_openrouter.errors import MissingKey
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ("Key", "VARIABLE")
+__all__ = ("Key", "key_for", "VARIABLE")
 
 VARIABLE: Final = "OPENROUTER_API_KEY"
 """The environment variable of the key; also the label of a key that was read from it."""
@@ -73,3 +75,10 @@ class Key:
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError("a Key is not pickled or copied: keys stay where they are")
+
+
+def key_for(url: str) -> str | None:
+    """Return a stand-in for a server on this machine, which wants some key but no real one."""
+    if os.environ.get(VARIABLE) or not is_loopback(urlsplit(url).hostname or ""):
+        return None
+    return "loopback"

@@ -13,9 +13,10 @@ one state that is always true.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final
 
+from resilient.telemetry import count
 from resilient_openrouter._fields import usage_of
 from resilient_openrouter.results import ModelCall
 
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
 __all__ = (
     "calls_so_far",
     "current_ledger",
+    "enter",
+    "leave",
     "Ledger",
     "ledger",
     "open_record",
     "opened",
     "Record",
 )
+
+COST: Final = "resilient.openrouter.cost"
+TARGET: Final = "resilient.target.name"
+RESOLVED: Final = "resilient.openrouter.cost.resolved"
 
 
 class Record:
@@ -70,6 +77,17 @@ class Record:
         """Return the cost, and where nobody knows it the estimate."""
         cost: float | None = self._facts.get("cost")
         return self.estimate if cost is None else cost
+
+    def count(self) -> None:
+        """Add what it cost to the metrics, and where nobody knows it the estimate."""
+        spent = self.spent()
+        if spent > 0:
+            told = {TARGET: self._facts["target"], RESOLVED: self._facts.get("cost") is not None}
+            count(COST, spent, told)
+
+    def connected(self, after: float) -> None:
+        """Note a new connection, secured where it is."""
+        self._facts["connected_after"] = after
 
     def begun(self, generation_id: str | None, after: float) -> None:
         """Note that the headers came: the generation has a name from here on."""
@@ -149,11 +167,21 @@ def ledger(records: list[Record], max_cost: float | None = None) -> Generator[li
 @contextmanager
 def opened(run: Ledger) -> Generator[None]:
     """Write the calls made inside into a ledger."""
-    token = _ledger.set(run)
+    token = enter(run)
     try:
         yield
     finally:
-        _ledger.reset(token)
+        leave(token)
+
+
+def enter(run: Ledger) -> Token[Ledger | None]:
+    """Write the calls made from here on into a ledger, until `leave` is given the token."""
+    return _ledger.set(run)
+
+
+def leave(token: Token[Ledger | None]) -> None:
+    """Go back to the ledger that was there before."""
+    _ledger.reset(token)
 
 
 def open_record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from math import inf
 
-__all__ = ("positive", "seconds")
+__all__ = ("flag", "positive", "seconds")
 
 
 def seconds(value: object, option: str) -> float:
@@ -37,4 +37,15 @@ def positive(value: float, option: str) -> float:
         raise TypeError(f"{option} must be a number, not {type(value).__qualname__}")
     if not 0 < value < inf:
         raise ValueError(f"{option} must be above 0 and finite, not {value!r}")
+    return value
+
+
+def flag(value: object, option: str) -> bool:
+    """Return a switch that is on or off.
+
+    >>> flag(True, "replay_cache")
+    True
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{option} must be True or False, not {type(value).__qualname__}")
     return value

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from resilient.events import Event
     from resilient.typing import Call
 
-__all__ = ("Trail",)
+__all__ = ("outcome_of", "Trail")
 
 
 class Trail:
@@ -28,16 +28,21 @@ class Trail:
     def on_event(self, event: Event, call: Call, /) -> None:
         """Take down what there is when a call ends."""
         if isinstance(event, CallEnded):
-            calls = calls_so_far()
-            self.outcome = OpenRouterOutcome(
-                value=None,
-                target=None,
-                fallback_used=False,
-                degraded=False,
-                attempts=tuple(call.history or ()),
-                skipped=call.skipped,
-                elapsed=event.elapsed,
-                cost=known_cost(calls),
-                unknown_costs=unknown_costs(calls),
-                calls=calls,
-            )
+            self.outcome = outcome_of(event, call)
+
+
+def outcome_of(event: CallEnded, call: Call) -> OpenRouterOutcome[None]:
+    """Return how a call went that has just ended, well or not; it has no value."""
+    calls = calls_so_far()
+    return OpenRouterOutcome(
+        value=None,
+        target=event.target,
+        fallback_used=event.outcome == "fallback",
+        degraded=event.outcome == "degraded",
+        attempts=tuple(call.history or ()),
+        skipped=call.skipped,
+        elapsed=event.elapsed,
+        cost=known_cost(calls),
+        unknown_costs=unknown_costs(calls),
+        calls=calls,
+    )

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Transport",)
 
+_LIBRARIES: Final = ("httpx", "httpx2")
 _POOL_SECONDS: Final = 10.0
 # Of the time that is left: enough to make another attempt elsewhere.
 _CONNECT_SHARE: Final = 0.9
@@ -119,18 +121,12 @@ class Transport:
             return found
 
     def _new_client(self) -> httpx.AsyncClient:
-        try:
-            import httpx  # noqa: PLC0415 - importing the adapter does not need it
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'resilient_openrouter needs httpx: pip install "resilient-policies[openrouter]"',
-                name="httpx",
-            ) from error
+        client: type[httpx.AsyncClient] = _http_library().AsyncClient
         if self._url.startswith("https:"):
-            return httpx.AsyncClient(follow_redirects=False)
+            return client(follow_redirects=False)
         # Loopback: no proxy leads there, and no certificate is trusted, which is quicker to set up.
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return httpx.AsyncClient(follow_redirects=False, trust_env=False, verify=nobody)
+        return client(follow_redirects=False, trust_env=False, verify=nobody)
 
     def _limits(self, connect: float) -> tuple[float, None, float | None, float]:
         """Return the limits for connecting, reading, writing and waiting for a connection."""
@@ -138,6 +134,20 @@ class Transport:
         connect = max(_LEAST, min(connect, left * _CONNECT_SHARE))
         pool = max(_LEAST, min(_POOL_SECONDS, left * _POOL_SHARE))
         return connect, None, None if left == inf else max(_LEAST, left), pool
+
+
+def _http_library() -> Any:  # noqa: ANN401 - one of two modules of the same shape
+    """Import httpx, or httpx2 where that is what there is; importing the adapter needs neither."""
+    for name in _LIBRARIES:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:  # it is there, and something of its own is not
+                raise
+    raise ModuleNotFoundError(
+        'resilient_openrouter needs httpx, or httpx2: pip install "resilient-policies[openrouter]"',
+        name=_LIBRARIES[0],
+    )
 
 
 @dataclass(slots=True)

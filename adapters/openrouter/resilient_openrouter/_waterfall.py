@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from resilient import Attempt
     from resilient_openrouter.results import ModelCall, OpenRouterOutcome
 
-__all__ = ("Bar", "Line", "bars_of", "cost_of", "drawn", "seconds", "summary_of", "total_bar")
+__all__ = (
+    "Bar",
+    "Line",
+    "bars_of",
+    "cost_of",
+    "dollars",
+    "drawn",
+    "seconds",
+    "summary_of",
+    "total_bar",
+)
 
 Style: TypeAlias = Literal["plain", "title", "good", "bad", "dim"]
 Line: TypeAlias = tuple[str, Style]
@@ -109,7 +119,7 @@ def cost_of(outcome: OpenRouterOutcome[Any]) -> str:
 
     Money is shown to a millionth of a cent and never in powers of ten.
     """
-    known = None if outcome.cost is None else f"${_plain(outcome.cost)}"
+    known = None if outcome.cost is None else f"${dollars(outcome.cost)}"
     unknown = f"{outcome.unknown_costs} unknown" if outcome.unknown_costs else None
     return " and ".join(part for part in (known, unknown) if part is not None)
 
@@ -170,5 +180,5 @@ def _what(attempt: Attempt, record: ModelCall | None) -> str:
     return record.says
 
 
-def _plain(amount: float) -> str:
+def dollars(amount: float) -> str:
     return f"{amount:.8f}".rstrip("0").rstrip(".") or "0"

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 import anyio
 
-from resilient import TimedOut, exponential, retry, stack, timeout, transient
+from resilient import TimedOut, current_call, exponential, retry, stack, timeout, transient
 from resilient_openrouter._address import checked_url
 from resilient_openrouter._chat import MAX_BODY, ChatClient
 from resilient_openrouter._fields import list_of
 from resilient_openrouter._key import Key
+from resilient_openrouter._options import flag
+from resilient_openrouter._replay import KEEP, kept
 from resilient_openrouter.errors import NotFound, OpenRouterError
 from resilient_openrouter.evidence import mapping
 from resilient_openrouter.hints import number
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     import httpx
 
     from resilient_openrouter._plan import Travels
+    from resilient_openrouter._request import Messages
     from resilient_openrouter.results import ModelCall
     from resilient_openrouter.rows import Row
+    from resilient_openrouter.targets import Asked
 
 __all__ = ("OpenRouter",)
 
@@ -53,6 +57,9 @@ class OpenRouter(ChatClient):
     `transport="stream"` lets whole answers travel as streams and collects
     them: a call that is given up then stops the bill with most providers.
     With `keep_raw=True` errors keep what the server sent, prompts included.
+    With `replay_cache=True` OpenRouter keeps whole answers for five minutes,
+    and another attempt of the same call gets the one that was lost on its way,
+    for nothing; the id of the call goes along in `metadata`.
 
     >>> OpenRouter("sk-or-v1-secret", label="team key")
     OpenRouter('https://openrouter.ai/api/v1', key=team key)
@@ -72,7 +79,9 @@ class OpenRouter(ChatClient):
         table: Iterable[Row] = TABLE,
         transport: Travels = "plain",
         keep_raw: bool = False,
+        replay_cache: bool = False,
     ) -> None:
+        self._replays = flag(replay_cache, "replay_cache")
         super().__init__(
             key=Key(api_key, label),
             base_url=checked_url(base_url),
@@ -104,6 +113,17 @@ class OpenRouter(ChatClient):
         names = {model.canonical_slug: model for model in found if model.canonical_slug}
         self._catalogue = names | {model.id: model for model in found}
         return tuple(found)
+
+    def _encoded(
+        self, asked: Asked, messages: Messages, fields: Mapping[str, Any], *, stream: bool
+    ) -> bytes:
+        if self._replays:
+            fields = kept({**asked.params, **fields})
+        return super()._encoded(asked, messages, fields, stream=stream)
+
+    def _headers_of(self, body: bytes | None) -> Mapping[str, str]:
+        asks = self._replays and body is not None and current_call() is not None
+        return self._headers | KEEP if asks else self._headers
 
     def _known(self, model: str) -> ModelInfo | None:
         return self._catalogue.get(model) or self._catalogue.get(model.partition(":")[0])

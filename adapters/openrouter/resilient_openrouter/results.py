@@ -167,7 +167,8 @@ class ModelCall:
     `error` is the one line of the error and `says` its sentence, `None` where
     the model answered or something cut the call off. `usage`, `billed` and
     `cost` are there for failed calls as well, as far as anybody told.
-    `headers_after`, `content_after` and `took` are the seconds to the headers
+    `connected_after`, `headers_after`, `content_after` and `took` are the
+    seconds to a connection (`None` where it was there already), to the headers
     of the answer, to its first content, and to its end; `padding` counts the
     keep-alive bytes before the answer (or instead of it). `credential` is the
     label of the key.
@@ -184,6 +185,7 @@ class ModelCall:
     generation_id: str | None = None
     provider: str | None = None
     credential: str | None = None
+    connected_after: float | None = None
     headers_after: float | None = None
     content_after: float | None = None
     took: float | None = None

@@ -11,6 +11,7 @@ from resilient.testing._invariants._common import (
     Found,
     called,
     calls_of,
+    is_cancellation,
     kind,
     s,
     stories_of,
@@ -41,31 +42,60 @@ def nothing_called_afterwards(run: Run) -> Found:
     """After a cancellation nothing is called, at that very instant neither."""
     for caller in run.callers:
         order, at = caller.cancelled_order, caller.cancelled_at
-        if order is None or at is None:
+        if order is None or at is None or _went_on(caller, order):
             continue
         # A function that is called by someone who is cancelled already does begin.
         late = [call for call in calls_of(run, caller)[1:] if call.order > order]
-        if late:
+        if late[_may_begin(run, caller) :]:
             again = ", ".join(f"{call.started:.6g}" for call in late)
             yield Broken(f"cancelled at {s(at)}: nothing is called any more", f"calls at {again} s")
 
 
+def _may_begin(run: Run, caller: CallerRun) -> int:
+    """Return how many calls may begin in front of the await that a cancellation comes to.
+
+    The library looks before each attempt whether it is cancelled; a function
+    of the user's learns of it at its next await.
+    """
+    its_own = run.details.anatomy is None or run.details.real
+    return int(caller.cancelled_awake and its_own)
+
+
+def _went_on(caller: CallerRun, order: int) -> bool:
+    """Tell whether an item came after the cancellation: swallowed by then, it is the consumer's."""
+    return any(one > order for one in caller.items_at)
+
+
+def _paused_until(run: Run, caller: CallerRun) -> bool:
+    """Tell whether a consumer's pause ended as it was cancelled: either may be first."""
+    paused = run.schedule.pause and caller.items and caller.number == 0
+    return bool(paused) and caller.ended <= (caller.cancelled_at or 0) + CLOSE
+
+
 def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) -> Found:
     result = caller.result
-    if isinstance(result, Cancelled):
+    if isinstance(result, Cancelled) or _went_on(caller, order):
         return
     last = calls[-1] if calls else None
     if last is not None and isinstance(last.step, Stubborn):
         return  # it was swallowed inside, and what is returned late is still an answer
     # So does one that ends without an await: there is nowhere to deliver it.
     at_once = len(calls) == 1 and last is not None and last.ended == last.started
+    at_once = at_once or (last is not None and _came_awake(run, caller, last))
     before = last is None or at_once or (last.ended_order or order + 1) < order
+    before = before or _paused_until(run, caller)
     for story in stories_of(run, caller):
         decided = story.events(Degraded, TimeoutFired)
         before = before or any(noted.order < order for noted in decided)
     if not before:
         came = "a value" if isinstance(result, Returned) else kind(_error(result))
         yield Broken("the cancellation comes out", f"{came} did")
+
+
+def _came_awake(run: Run, caller: CallerRun, last: TargetCall) -> bool:
+    """Tell whether the last call was over before the first await behind the cancellation."""
+    ended = last.ended == caller.cancelled_at and not is_cancellation(last.error)
+    return ended and _may_begin(run, caller) > 0
 
 
 def _error(result: object) -> BaseException | None:

@@ -208,11 +208,16 @@ def _agrees(caller: CallerRun, story: Story) -> Found:
     if outcome is None or end is None:
         return
     degraded = end.outcome == "degraded"
+    target, index = end.target, end.target_index
+    if caller.closed and story.attempts:
+        # Nobody's success, but somebody has given the items.
+        last = story.attempts[-1].start
+        target, index, degraded = last.target, last.target_index, bool(story.degraded)
     said = {
         "attempts": (len(outcome.attempts), len(story.attempts)),
         "degraded": (outcome.degraded, degraded),
-        "fallback_used": (outcome.fallback_used, bool(end.target_index) and not degraded),
-        "target": (outcome.target, None if degraded else end.target),
+        "fallback_used": (outcome.fallback_used, bool(index) and not degraded),
+        "target": (outcome.target, None if degraded else target),
     }
     for name, (told, was) in said.items():
         if told != was:

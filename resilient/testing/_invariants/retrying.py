@@ -259,8 +259,8 @@ def _nothing_idle(run: Run) -> Found:
     if run.details.real and run.details.anatomy is not None:
         return
     for caller in run.callers:
-        if caller.cancelled_order is not None:
-            continue
+        if caller.cancelled_order is not None or (run.schedule.pause and caller.items):
+            continue  # cut short, or what is neither is the consumer's
         if run.details.anatomy is None:
             yield from _idle_end(run, caller)
         elif is_plain(run.details.anatomy) and not _awaits_more(run.details.anatomy):

@@ -46,7 +46,7 @@ def nothing_swallowed(run: Run) -> Found:
             yield from _of_plain(run, calls, result)
         elif last is None or _opaque(run):
             continue
-        elif isinstance(result, Returned):
+        elif isinstance(result, Returned) and caller.items is None:
             mine = any(call.value is result.value and call.error is None for call in calls)
             if mine and (last.error is not None or last.value is not result.value):
                 yield Broken(f"the value of the last call, {last}", "the value of an earlier one")
@@ -126,7 +126,7 @@ def nothing_invented(run: Run) -> Found:
                 yield Broken("no cancellation: nobody asked for one", "the call was cancelled")
         elif isinstance(result, Raised):
             yield from _unknown_error(run, caller, calls, result.error)
-        elif run.details.anatomy is not None and not _opaque(run):
+        elif run.details.anatomy is not None and not _opaque(run) and caller.items is None:
             yield from _unknown_value(run, caller, calls, result.value)
             yield from _handed_twice(result.value, calls, caller.number, handed)
 
@@ -166,7 +166,8 @@ def _unfounded(run: Run, caller: CallerRun, error: ResilientError) -> Found:
     elif isinstance(error, Rejected):
         grounds = any(event.error is error for one in stories for _, event in one.rejected)
     elif isinstance(error, Unacceptable):
-        grounds = any(call.value is error.result for call in calls_of(run, caller))
+        calls = calls_of(run, caller)
+        grounds = any(one is error.result for call in calls for one in (call.value, *_first(call)))
     elif isinstance(error, AllTargetsFailed):
         grounds = True
         for member in error.exceptions:
@@ -175,6 +176,11 @@ def _unfounded(run: Run, caller: CallerRun, error: ResilientError) -> Found:
         grounds = True
     if not grounds:
         yield Broken(f"no {kind(error)}: nothing of the kind has happened", "it was raised")
+
+
+def _first(call: TargetCall) -> list[Any]:
+    """Return the first item of a stream: what `on_result` judges."""
+    return (call.items or [])[:1]
 
 
 def _unknown_value(

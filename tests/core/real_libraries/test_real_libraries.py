@@ -45,6 +45,7 @@ from resilient._core.shape import CONNECT_FAILED
 from resilient._core.transient import transient, unsent
 from resilient._core.transient_rows import ROWS
 from resilient.errors import Rejected
+from resilient.testing import Fail, FailureSchedule, Hang, HttpReply, Ok, virtual_time
 
 # Where a class is exported, where that is not the top of its library.
 PLACES = {
@@ -532,3 +533,25 @@ def test_a_refused_connection_is_retryable_on_trio():
 def test_our_own_refusals_are_in_the_table():
     """A `Rejected` is permanent, whichever policy refused."""
     assert transient.kind_of(Rejected("message", policy="bulkhead")) == "permanent"
+
+
+@pytest.mark.parametrize(("library", "other"), [(httpx, httpx2), (httpx2, httpx)], ids=str)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_schedule_is_a_network_of_either_library(library, other, backend):
+    """Answers and errors of a scheduled transport are those of the library that asks."""
+    busy = HttpReply(429, headers={"Retry-After": "7"})
+    schedule = FailureSchedule([Ok(busy), Fail(other.ReadError), Fail(ConnectionError), Hang()])
+
+    async def scenario():
+        limits = library.Timeout(5)
+        async with library.AsyncClient(transport=schedule.transport(), timeout=limits) as client:
+            response = await client.get("http://server")
+            assert type(response) is library.Response
+            assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
+            for error in (library.ReadError, library.ConnectError, library.ReadTimeout):
+                with pytest.raises(error) as raised:
+                    await client.get("http://server")
+                assert type(raised.value) is error
+            return (await client.get("http://server")).json()
+
+    assert virtual_time(scenario, backend=backend) == {"answer": 5}

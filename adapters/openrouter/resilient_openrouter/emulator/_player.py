@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from resilient_openrouter.emulator.http import Connection
     from resilient_openrouter.emulator.journal import Entry
 
-__all__ = ("Player",)
+__all__ = ("as_asked", "places_of", "Player")
 
 PADDING: Final = b"\n         \n"
 _PROVIDERS: Final = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
@@ -77,9 +77,9 @@ class Player:
 
     async def _give(self, connection: Connection, entry: Entry, dialect: Dialect) -> bool:
         plain, parameters = parsed(entry.scenario, dialect.scenarios)
-        scenario = _as_asked(dialect.scenarios[plain], entry.body, dialect)
+        scenario = as_asked(dialect.scenarios[plain], entry.body, dialect)
         now = datetime.now(UTC)
-        places = _places(entry, dialect, now) | parameters
+        places = places_of(entry, dialect, now) | parameters
         entry.generation = places["id"]
         if dialect.bills:
             entry.bill = bill_of(
@@ -158,7 +158,7 @@ class Player:
         entry.sent += len(data)
 
 
-def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
+def places_of(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
     """Return what stands for the places of a scenario in one answer."""
     author = entry.model.partition("/")[0]
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -171,7 +171,7 @@ def _places(entry: Entry, dialect: Dialect, now: datetime) -> dict[str, str]:
     }
 
 
-def _as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:
+def as_asked(scenario: Scenario, asked: Mapping[str, Any], dialect: Dialect) -> Scenario:
     """Return the scenario as it answers a request: a completion, or a stream of it."""
     if scenario.no_prefill is not None and _ends_with_assistant(asked):
         scenario = dialect.scenarios[scenario.no_prefill]

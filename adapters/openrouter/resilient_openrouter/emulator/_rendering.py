@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from resilient_openrouter.emulator.scenarios.shape import Number, Part, Wire
 
-__all__ = ("body_of", "chunks_of", "number_of", "text_of")
+__all__ = ("body_of", "chunks_of", "filled", "number_of", "text_of", "words_of")
 
 _NUMERIC: Final = frozenset(PARAMETERS) - WORDY
 _FILLER: Final = "$filler"
@@ -34,8 +34,8 @@ def text_of(template: str, places: Mapping[str, str]) -> str:
 
 def body_of(body: object, places: Mapping[str, str]) -> bytes:
     """Return the bytes of a body: text as it is, anything else as JSON."""
-    filled = _filled(body, places)
-    return filled.encode() if isinstance(filled, str) else _json(filled).encode()
+    whole = filled(body, places)
+    return whole.encode() if isinstance(whole, str) else _json(whole).encode()
 
 
 def chunks_of(
@@ -62,7 +62,7 @@ def _pieces(
             yield number_of(part.seconds, places)
         elif isinstance(part, Words):
             gap, event = number_of(part.gap, places), part.event or delta
-            for word in _words(part, places):
+            for word in words_of(part, places):
                 yield _event(event(word), wire, places)
                 yield gap
         elif isinstance(part, Event):
@@ -71,7 +71,7 @@ def _pieces(
             yield text_of(part, places)
 
 
-def _words(words: Words, places: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def words_of(words: Words, places: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Yield the deltas of a text; the first one has the role."""
     text = text_of(words.text, places)
     pieces = [word + " " for word in text.split(" ")]
@@ -88,8 +88,8 @@ def _words(words: Words, places: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _event(event: Event, wire: Wire, places: Mapping[str, str]) -> str:
-    filled = _filled(event.body, places)
-    text = json.dumps(filled, ensure_ascii=False, indent=1) if wire.is_folded else _json(filled)
+    whole = filled(event.body, places)
+    text = json.dumps(whole, ensure_ascii=False, indent=1) if wire.is_folded else _json(whole)
     lines = (f"data{wire.colon}{line}\n" for line in text.split("\n"))
     return f"{wire.around}{''.join(lines)}\n"
 
@@ -98,15 +98,15 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _filled(value: object, places: Mapping[str, str], *, plain: bool = False) -> object:
+def filled(value: object, places: Mapping[str, str], *, plain: bool = False) -> object:
     """Fill the places of a template; a place for a number becomes one, except in headers."""
     if isinstance(value, dict):
         items = cast("dict[str, object]", value).items()
         return {
-            name: _filled(each, places, plain=plain or name == "headers") for name, each in items
+            name: filled(each, places, plain=plain or name == "headers") for name, each in items
         }
     if isinstance(value, list):
-        return [_filled(each, places, plain=plain) for each in cast("list[object]", value)]
+        return [filled(each, places, plain=plain) for each in cast("list[object]", value)]
     if not isinstance(value, str):
         return value
     if value == _FILLER:

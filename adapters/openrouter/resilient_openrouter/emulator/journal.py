@@ -129,6 +129,11 @@ class Journal:
             self._next.set()
             self._next = None
 
+    def taken(self) -> list[Entry]:
+        """Return the requests that are kept and keep them no longer; `count` counts on."""
+        entries, self._entries = self._entries, []
+        return entries
+
     @property
     def models(self) -> list[str]:
         """The models that were asked for, in order."""

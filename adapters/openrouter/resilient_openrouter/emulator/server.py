@@ -92,6 +92,8 @@ class Emulator:
         self._group: TaskGroup | None = None
         self._began = 0.0
         self._connections = 0
+        self._open = 0
+        self._idle: anyio.Event | None = None
 
     @property
     def url(self) -> str:
@@ -122,6 +124,12 @@ class Emulator:
     def refuse_key(self, key: str) -> None:
         """Answer every request with this key with 401."""
         self._labels.refuse(key)
+
+    async def left(self) -> None:
+        """Wait until no connection is open."""
+        while self._open:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
 
     async def __aenter__(self) -> Self:
         self._began = anyio.current_time()  # noqa: TID251 - one run has one origin
@@ -180,14 +188,27 @@ class Emulator:
     ) -> None:
         """Answer the requests of one client."""
         self._connections += 1
+        self._open += 1
         connection = Connection(stream, self._connections, reset)
-        async with stream:
-            try:
-                while (request := await connection.request()) is not None:
-                    if not await self._answer(connection, request):
-                        return
-            except (BadRequest, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
+        try:
+            async with stream:
+                await self._converse(connection)
+        finally:
+            self._closed()
+
+    async def _converse(self, connection: Connection) -> None:
+        try:
+            while (request := await connection.request()) is not None:
+                if not await self._answer(connection, request):
+                    return
+        except (BadRequest, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    def _closed(self) -> None:
+        self._open -= 1
+        if self._open == 0 and self._idle is not None:
+            self._idle.set()
+            self._idle = None
 
     async def _answer(self, connection: Connection, request: Request) -> bool:
         """Answer one request; return whether the connection stays open."""

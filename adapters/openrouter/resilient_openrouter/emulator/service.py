@@ -49,6 +49,16 @@ class Service:
         self._switches = Switches(dialect.scenarios)
         self._plays: dict[str, Play] = {}
         self.default(default)
+        self._has_default = default != "ok"
+
+    @property
+    def scripted(self) -> tuple[str, ...]:
+        """The models that have a script, in the order in which they got it."""
+        return tuple(self._plays)
+
+    def answers(self, model: str) -> bool:
+        """Tell whether anybody has said how a model answers, by a script, a default or its name."""
+        return model in self._plays or self._has_default or model.startswith(_OWN)
 
     @property
     def url(self) -> str:
@@ -71,6 +81,7 @@ class Service:
     def default(self, step: Step, *, where: str = "default") -> None:
         """Say how models answer that have no script; the rest of probabilities is `ok`."""
         found = checked_step(step, self.dialect.scenarios, where)
+        self._has_default = True
         self._default = Play([found], lambda: "ok", f"{self._seed}/")
 
     def _otherwise(self) -> str:

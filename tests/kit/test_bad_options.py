@@ -1,0 +1,125 @@
+"""What the kit cannot use is refused at once: by option, by value, and by what is accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient import retry, stack, timeout
+from resilient.testing import (
+    FailureSchedule,
+    FaultyBackend,
+    Tester,
+    cancel_at_every_await,
+    check_backend,
+    simulate,
+    spread_at_cap,
+    virtual_time,
+)
+
+
+@stack(timeout(30), retry(attempts=2, backoff=[1]))
+async def ask(question: str) -> str: ...
+
+
+async def nothing() -> None: ...
+
+
+def build(service):
+    return service
+
+
+def every(make, **options):
+    """Ask for the first interrupted call."""
+    return next(cancel_at_every_await(make, **options))
+
+
+def ran():
+    return simulate(ask, "x.")
+
+
+NAMES = {
+    one.__name__: one
+    for one in (
+        check_backend,
+        every,
+        FailureSchedule,
+        FaultyBackend,
+        nothing,
+        ran,
+        retry,
+        simulate,
+        spread_at_cap,
+        Tester,
+        virtual_time,
+    )
+} | {"ask": ask, "build": build}
+ANY_LIST = "a list of steps (`parse` reads a text)"
+
+REFUSED = {
+    # of the wrong kind
+    "simulate(ask, 7)": f"FailureSchedule takes {ANY_LIST}, not 7",
+    "simulate(ask, args=7)": "simulate(args=) takes a list of arguments, not 7",
+    "simulate(ask, args='ab')": "simulate(args=) takes a list of arguments, not 'ab'",
+    "simulate(ask, kwargs=[7])": "simulate(kwargs=) takes a mapping, not a list",
+    "FaultyBackend(7)": f"FailureSchedule takes {ANY_LIST}, not 7",
+    "FaultyBackend(name=7)": "FaultyBackend(name=) must be a text that is not empty, not 7",
+    "FailureSchedule(7)": f"FailureSchedule takes {ANY_LIST}, not 7",
+    "FailureSchedule(fallbacks=7)": (
+        "FailureSchedule(fallbacks=) takes a list, of one schedule for each further target, not 7"
+    ),
+    "FailureSchedule(arrivals=7)": "FailureSchedule(arrivals=) takes a list of instants, not 7",
+    "FailureSchedule.parse(7)": "FailureSchedule.parse takes a text, not 7",
+    "Tester('x')": "Tester takes policies, or functions that make them, not 'x'",
+    "virtual_time(7)": "virtual_time takes an async function, not 7",
+    "virtual_time(nothing, seed='x')": "seed must be a whole number of at least 0, not 'x'",
+    "every(7, backend='asyncio')": (
+        "cancel_at_every_await takes a function that makes the one to call, not 7"
+    ),
+    "spread_at_cap(ask, seeds=7)": "spread_at_cap(seeds=) takes whole numbers, not 7",
+    "check_backend(7)": (
+        "check_backend takes a function that builds the backend around a service, not 7"
+    ),
+    "check_backend(build, failures=7)": (
+        "check_backend(failures=) takes a list of Fail(...) and Bad(...), not 7"
+    ),
+    "check_backend(build, failures=[7])": (
+        "check_backend(failures=) takes Fail(...) and Bad(...), not 7"
+    ),
+    "check_backend(build, args=7)": "check_backend(args=) takes a list of arguments, not 7",
+    "check_backend(build, kwargs=7)": "check_backend(kwargs=) takes a mapping, not 7",
+    "ran().check(7)": "check takes functions of a run, not 7",
+    "ran().check(only=7)": "check(only=) takes names of invariants, not 7",
+    "ran().check(skip=7)": "check(skip=) takes names of invariants, not 7",
+    "ran().waterfall('x')": "waterfall(width) must be a whole number of at least 1, not 'x'",
+    # of the wrong value
+    "simulate(ask, backend='curio')": "backend must be 'asyncio' or 'trio', not 'curio'",
+    "simulate(ask, target='x')": "simulate(target=) must be 'faulty' or 'real', not 'x'",
+    "simulate(ask, cancel='x')": "FailureSchedule(cancel=) must be 'scope' or 'task', not 'x'",
+    "simulate(ask, cancel_at=-1)": (
+        "FailureSchedule(cancel_at=) must be a number of at least 0, not -1"
+    ),
+    "simulate(ask, horizon=0)": "horizon must be seconds above 0 (a number or a timedelta), not 0",
+    "FailureSchedule().step(0)": (
+        "FailureSchedule.step(number) must be a whole number of at least 1, not 0"
+    ),
+    "FailureSchedule().of(-1)": (
+        "FailureSchedule.of(index) must be a whole number of at least 0, not -1"
+    ),
+    "Tester(retry()).run('.', ways=['x'])": "ways must be 'decorators' or 'stack', not 'x'",
+    "Tester(retry()).run('.', backends=['x'])": "backend must be 'asyncio' or 'trio', not 'x'",
+    "every(lambda log: ask, backend='x')": "backend must be 'asyncio' or 'trio', not 'x'",
+    "every(lambda log: ask, backend='trio', delivery='x')": (
+        "delivery must be 'scope' or 'task', not 'x'"
+    ),
+    "ran().waterfall(0)": "waterfall(width) must be a whole number of at least 1, not 0",
+    "ran().check(only=[7])": "check(only=) has no invariant 7; there are attempts_bounded, ",
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_a_bad_option_is_refused(code):
+    """The error names the option and shows the value and what is accepted."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        eval(code, NAMES)  # noqa: S307 - the code is the key above
+    said = REFUSED[code]
+    assert str(caught.value).startswith(said), str(caught.value)
