@@ -90,6 +90,7 @@ from resilient.testing import (
     cancellations,
     capture_spans,
     check_backend,
+    check_middleware,
     instant,
     invariant,
     leftovers,
@@ -703,6 +704,9 @@ def checked() -> None:
 
     check_backend(build, answer=b"", failures=[Fail(ConnectionError), Bad(b"no")], args=["x"])
     check_backend(bare, failures=7)  # E: mypy[arg-type] pyright[reportArgumentType]
+    check_middleware(stack(tag), answers=True, raises=(Busy, OSError), skip=["nothing_kept"])
+    check_middleware(lambda: tag, answer=b"", failures=[Fail(Busy)], args=["u"], kwargs={"size": 1})
+    check_middleware(bare)  # E: mypy[arg-type] pyright[reportArgumentType]
 
 
 def test_over_a_scheduled_network() -> object:

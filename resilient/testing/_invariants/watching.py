@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from itertools import zip_longest
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from resilient._core.events import (
@@ -11,6 +11,7 @@ from resilient._core.events import (
     CallRejected,
     CallStarted,
     Origin,
+    RetryStopped,
     TargetSkipped,
 )
 from resilient._pipeline import say_bound
@@ -44,9 +45,12 @@ def every_attempt_spanned(run: Run) -> Found:
     if len(spans.attempts()) != count:
         yield Broken(f"{count} attempts, a span for each", f"{len(spans.attempts())} spans")
     dispositions = [(span.attributes or {}).get(names.DISPOSITION) for span in started]
-    refused = sum(_refusals(story) for story in run.details.stories.values())
+    refused = sum(_refused(story) for story in run.details.stories.values())
     if dispositions.count("rejected") != refused:
         yield Broken(f"{refused} refusals, a span for each", f"{dispositions.count('rejected')}")
+    skipped = sum(isinstance(noted.event, TargetSkipped) for noted in run.details.noted)
+    if dispositions.count("skipped") != skipped:
+        yield Broken(f"{skipped} skips, a span for each", f"{dispositions.count('skipped')}")
     ids = {_id(span) for span in started}
     orphans = [one.name for one in started if one.parent and one.parent.span_id not in ids]
     calls = sum(isinstance(one.event, CallStarted) for one in run.details.noted)
@@ -55,12 +59,14 @@ def every_attempt_spanned(run: Run) -> Found:
     yield from _statuses(run)
 
 
-def _refusals(story: Story) -> int:
-    """Count the refusals that have a span: of a target that is skipped for one, the skip has it."""
-    events = [noted.event for noted in story.noted]
+def _refused(story: Story) -> int:
+    """Count the refusals that no chain has taken for a target that it does not ask."""
+    told = [one.event for one in story.noted if not isinstance(one.event, RetryStopped)]
     return sum(
-        isinstance(one, CallRejected) and one.enforced and not isinstance(after, TargetSkipped)
-        for one, after in zip_longest(events, events[1:])
+        isinstance(event, CallRejected)
+        and event.enforced
+        and not isinstance(following, TargetSkipped)
+        for event, following in pairwise([*told, None])
     )
 
 
