@@ -7,7 +7,7 @@ import asyncio
 import logging
 import platform
 
-from benchmarks import adapter, contenders
+from benchmarks import adapter, contenders, kit
 from benchmarks.measure import Call, Ratio, ratios
 
 
@@ -64,3 +64,5 @@ if __name__ == "__main__":
     logging.getLogger("resilient").setLevel(logging.CRITICAL)  # not the terminal is measured
     print(f"{platform.python_implementation()} {platform.python_version()}, asyncio")
     asyncio.run(main(options.rounds, options.chunk))
+    print(f"\n{kit.EXAMPLES} examples of a four-policy stack on both backends:", end=" ")
+    print(f"{kit.spent():.1f} s of CPU time")

@@ -14,6 +14,7 @@ from resilient.testing._backend import FaultyBackend
 from resilient.testing._cancellation import Interrupted, cancel_at_every_await
 from resilient.testing._check import Finding, InvariantBroken, invariant
 from resilient.testing._check_backend import check_backend
+from resilient.testing._check_middleware import check_middleware
 from resilient.testing._invariants import INVARIANTS, RERUNS
 from resilient.testing._invariants.statistics import spread_at_cap
 from resilient.testing._leftovers import leftovers
@@ -53,6 +54,7 @@ __all__ = (
     "CapturedMetric",
     "CapturedSpans",
     "check_backend",
+    "check_middleware",
     "Cut",
     "CutError",
     "Fail",

@@ -20,7 +20,7 @@ import anyio
 from resilient._core.options import choice
 from resilient._runtime.clock import now, runtime
 from resilient.testing._anatomy import anatomy_of
-from resilient.testing._check import findings_of
+from resilient.testing._check import Finding, findings_of
 from resilient.testing._details import Details
 from resilient.testing._given import function
 from resilient.testing._invariants import LOCAL
@@ -68,12 +68,7 @@ class Interrupted:
         had returned before), nothing was called after it, nothing is left,
         `task.cancelling()` is balanced, and the next call returned.
         """
-        wrong = [str(one) for one in findings_of(self.run, _ALWAYS)]
-        wrong += [f"left behind: {one}" for one in self.run.leftovers]
-        if not self._surfaced():
-            wrong.append(f"the interruption did not surface: {self.run.result!r}")
-        if not isinstance(self.after, Returned):
-            wrong.append(f"the next call did not return: {self.after!r}")
+        wrong = [str(one) for one in broken_by(self)]
         if wrong:
             where = f"{self.run.backend}, {self.delivery}, suspension {self.at} of {self.of}: "
             raise AssertionError(where + "; ".join(wrong) + f"\n{self.run}")
@@ -93,6 +88,19 @@ class Interrupted:
             return False
         ended = self.run.calls[origin - 1].ended_order
         return ended is not None and ended < self.run.cancelled_order
+
+
+def broken_by(one: Interrupted) -> Iterator[Finding]:
+    """Go through what does not hold of a call that was interrupted."""
+    yield from findings_of(one.run, _ALWAYS)
+    for left in one.run.leftovers:
+        yield Finding("nothing_left_running", "nothing left behind", f"left behind: {left}")
+    if not one._surfaced():  # noqa: SLF001 - a function of this module's own
+        happened = f"the interruption did not surface: {one.run.result!r}"
+        yield Finding("cancellation_honoured", "the interruption comes out as it is", happened)
+    if not isinstance(one.after, Returned):
+        happened = f"the next call did not return: {one.after!r}"
+        yield Finding("next_call_works", "the call after it returns", happened)
 
 
 def cancel_at_every_await(
@@ -170,11 +178,17 @@ async def _scenario(
         cancelled_order=call.interrupted_order,
         callers=(caller,),
         details=Details(
-            noted=tuple(log.noted), guarded=tuple(log.guarded), anatomy=anatomy_of(guarded)
+            noted=tuple(log.noted),
+            guarded=tuple(log.guarded),
+            anatomy=anatomy_of(_function_of(guarded)),
         ),
     )
     next_one = await _outcome_of(again(guarded)) if at else result
     return call.suspensions, run, next_one
+
+
+def _function_of(guarded: Guarded) -> Any:  # noqa: ANN401
+    return guarded.func if isinstance(guarded, partial) else guarded
 
 
 async def _call(guarded: Guarded) -> object:

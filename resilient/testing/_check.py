@@ -79,18 +79,20 @@ def check(
     skip: Iterable[str],
 ) -> None:
     """Raise `InvariantBroken` if `run` breaks an invariant."""
-    asked = _asked(extra, only, skip)
-    findings = list(findings_of(run, asked))
+    wanted = asked(extra, only, skip)
+    findings = list(findings_of(run, wanted))
     if not findings:
         return
     names = {finding.invariant for finding in findings}
-    better = None if _is_shrinking() else shortest(run, lambda one: _breaks(one, asked, names))
+    better = None if _is_shrinking() else shortest(run, lambda one: _breaks(one, wanted, names))
     raise InvariantBroken(run, findings, better)
 
 
-def findings_of(run: Run, asked: Iterable[Callable[[Any], Any]] | None = None) -> Iterator[Finding]:
-    """Go through what `run` breaks of the invariants asked, by default of all."""
-    for one in _asked((), None, ()) if asked is None else asked:
+def findings_of(
+    run: Run, wanted: Iterable[Callable[[Any], Any]] | None = None
+) -> Iterator[Finding]:
+    """Go through what `run` breaks of the invariants wanted, by default of all."""
+    for one in asked((), None, ()) if wanted is None else wanted:
         name = short_name(one)
         try:
             found = one(run)
@@ -100,14 +102,15 @@ def findings_of(run: Run, asked: Iterable[Callable[[Any], Any]] | None = None) -
             yield Finding(name, "", str(error) or "its assertion fails")
 
 
-def _breaks(run: Run, asked: Sequence[Callable[[Any], Any]], names: set[str]) -> bool:
-    wanted = [one for one in asked if short_name(one) in names]
-    return next(iter(findings_of(run, wanted)), None) is not None
+def _breaks(run: Run, wanted: Sequence[Callable[[Any], Any]], names: set[str]) -> bool:
+    these = [one for one in wanted if short_name(one) in names]
+    return next(iter(findings_of(run, these)), None) is not None
 
 
-def _asked(
+def asked(
     extra: Sequence[Callable[[Run], object]], only: Iterable[str] | None, skip: Iterable[str]
 ) -> list[Callable[[Any], Any]]:
+    """Return the invariants that a check asks."""
     for one in extra:
         function(one, "check", "functions of a run")
     every = {short_name(one): one for one in (*LOCAL, *AGAIN)} | _registered

@@ -31,7 +31,7 @@ SCHEDULED = "scheduled"
 class Answer:
     """What a call returns when its step names no value: equal to nothing but itself."""
 
-    __slots__ = ("number",)
+    __slots__ = ("__weakref__", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -17,8 +17,11 @@ from urllib.parse import quote
 import anyio
 import httpx
 import pytest
+from opentelemetry.trace import SpanKind, StatusCode
 
+from resilient.testing import capture_spans
 from resilient_openrouter import Chunk, OpenRouter, OpenRouterError, clocks, errors
+from resilient_openrouter._trail import Trail
 from resilient_openrouter.emulator import SCENARIOS, SWITCHES, Emulator
 from resilient_openrouter.emulator.scenarios.failover import FAILOVER
 
@@ -202,9 +205,31 @@ async def lived_through(chat, mode):
         return type(error).__name__, None, error
 
 
+def skipped(trail):
+    return [(skip.target, skip.reason, skip.scope) for skip in trail.outcome.skipped]
+
+
+def skipped_by(row, error):
+    """Return who is not asked because of what a row condemns; a stream that spoke asks nobody."""
+    is_shared = row.end == row.error and row.scope in {"request", "credential", "account", "host"}
+    return [(SECOND, "scope_condemned", row.scope)] if is_shared and not error.committed else []
+
+
+def clients(spans):
+    """Return the spans of calls of models, and whether each says that it failed."""
+    found = [span for span in spans if span.kind is SpanKind.CLIENT]
+    return [(span.name, span.status.status_code is StatusCode.ERROR) for span in found]
+
+
+def clients_of(row):
+    """Return the spans that a row should have: one for each model that was asked."""
+    first = (f"chat {FIRST}", row.error is not None)
+    return [first, (f"chat {SECOND}", False)] if row.end == SECOND else [first]
+
+
 @pytest.mark.parametrize(("row", "mode"), RUNS)
 async def test_each_scenario_ends_as_it_should(row, mode):
-    """Outcome, tries, class, condemned scope and the connections of one scenario are its row's."""
+    """Outcome, tries, class, scope, skips, spans and connections of one scenario are its row's."""
     async with (
         Emulator() as emulator,
         httpx.AsyncClient(verify=NOBODY, limits=httpx.Limits(max_connections=2)) as client,
@@ -212,7 +237,15 @@ async def test_each_scenario_ends_as_it_should(row, mode):
     ):
         emulator.script(FIRST, [row.name])
         emulator.script(SECOND, ["ok"])
-        end, outcome, error = await lived_through(chain(openrouter, mode), mode)
+        trail = Trail()
+        with capture_spans() as spans:
+            chat = chain(openrouter, mode, listeners=[trail])
+            end, outcome, error = await lived_through(chat, mode)
+        assert skipped(trail) == skipped_by(row, error)
+        assert clients(spans) == clients_of(row)
+        assert len(spans.attempts()) == row.tries + (row.end == SECOND)
+        assert len(spans.ended) == len(spans)
+        assert MESSAGES[0]["content"] not in spans.to_json()
         assert (emulator.journal.models.count(FIRST), end) == (row.tries, row.end)
         assert emulator.journal.models.count(SECOND) == (row.end == SECOND)
         if row.error is not None and outcome is not None:
@@ -318,16 +351,27 @@ async def test_58_a_host_that_is_not_there(mode):
 
 
 @pytest.mark.parametrize("mode", EVERY)
-async def test_60_a_caller_who_goes_away(mode):
-    """A cancelled call has closed its connection at the instant at which it returns."""
+async def test_60_a_caller_who_goes_away(mode, monkeypatch):
+    """A cancelled call closes its connection before it returns: before all that its caller does."""
     async with Emulator() as emulator, router(emulator) as openrouter:
+        journal, order = emulator.journal, []
+        append = journal.append
+        monkeypatch.setattr(
+            journal, "append", lambda entry: order.append(("began", entry.model)) or append(entry)
+        )
+        journal.ended = lambda entry: order.append((entry.ended, entry.model))
         emulator.script(FIRST, ["disconnect_probe" if mode != PLAIN else "stall"])
         with anyio.move_on_after(3) as scope:
             await lived_through(chain(openrouter, mode), mode)
         assert scope.cancelled_caught
-        await emulator.journal.settled()
-        entry = emulator.journal[0]
-        assert (entry.ended, entry.finished, now()) == ("client_closed", 3, 3)
+        await openrouter.chat("emu/ok", MESSAGES)  # whatever comes next
+        assert order == [
+            ("began", FIRST),
+            ("client_closed", FIRST),
+            ("began", "emu/ok"),
+            ("completed", "emu/ok"),
+        ]
+        assert emulator.journal[0].finished == 3
 
 
 async def test_63_a_huge_answer():

@@ -8,7 +8,20 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from resilient import circuit_breaker, consecutive, fallback, retry, stack, timeout, value
+from resilient import (
+    FallbackManager,
+    Target,
+    circuit_breaker,
+    consecutive,
+    count_window,
+    fallback,
+    middleware,
+    retry,
+    stack,
+    time_window,
+    timeout,
+    value,
+)
 from resilient.testing import (
     INVARIANTS,
     RERUNS,
@@ -292,6 +305,14 @@ class TestRecovery:
         assert run.breakers["kit.recovers"][-1].to_state == "open"
         run.check()
 
+    @both
+    @pytest.mark.parametrize("trip", [count_window, time_window])
+    def test_a_rate_may_be_reached_when_everything_is_well(self, trip, backend):
+        """The last call that a rate of failures takes may be one that goes well."""
+        breaker = circuit_breaker("kit.rate", trip=trip(10, failure_rate=0.5, min_calls=2))
+        run = simulate(breaker, "x", backend=backend).check()
+        assert (run.tries, len(run.calls), run.breakers) == (1, 1, {})
+
     def test_a_function_that_remembers_too_much_does_not(self):
         """A function that never calls again after a failure does not recover."""
         broken = []
@@ -310,7 +331,79 @@ class TestRecovery:
         assert "when everything is well again, is answered" in str(caught.value)
 
 
+@both
+def test_a_retry_that_is_refused_and_skipped_has_one_span(backend):
+    """Where a retry in a target stops for a refusal, the chain skips the target."""
+
+    async def first(question: str) -> str: ...
+
+    breaker = circuit_breaker("kit.skipped", trip=consecutive(1))
+    tried = stack(retry(attempts=2, backoff=[1]), breaker)
+    manager = FallbackManager([Target("a", first, policies=tried), Target("b", first)])
+    schedule = FailureSchedule([Fail(ConnectionError)], arrivals=[0, 2])
+    run = simulate(manager, schedule, backend=backend).check()
+    assert (run.tries, len(run.calls)) == (5, 3)
+
+
 def test_a_value_of_the_last_resort_is_no_invention():
     """What was declared as the last resort may come out, and nothing else."""
     guarded = fallback(degrade=value({"answer": None}))(ask)
     simulate(guarded, FailureSchedule(then=Hang())).check()
+
+
+@middleware(calls=2)
+async def twice(call, proceed):
+    """Ask again, whatever came of it."""
+    with suppress(ConnectionError):
+        await proceed()
+    return await proceed()
+
+
+@both
+@pytest.mark.parametrize("schedule", ["x*", "x.x*", "x.xx.", "xxxx."])
+def test_a_retry_that_begins_anew_counts_anew(schedule, backend):
+    """A middleware may run a retry again: its attempts are used up once for each run."""
+    guarded = stack(twice, retry(attempts=3, backoff=[1]))
+    simulate(guarded, schedule, backend=backend).check()
+
+
+def test_an_answer_in_the_place_of_a_retry():
+    """A middleware inside of a retry may answer where the next attempt would begin."""
+    answers = []
+
+    @middleware
+    async def remembers(call, proceed):
+        try:
+            return answers[0] if answers else await proceed()
+        except ConnectionError:
+            answers.append("sorry")
+            raise
+
+    guarded = stack(retry(attempts=3, backoff=[1]), remembers)
+    run = simulate(guarded, "x")
+    run.check(only=["backoff_lawful"])
+    assert (run.tries, len(run.calls), run.value) == (2, 1, "sorry")
+
+
+@both
+def test_a_target_that_is_refused_has_one_span(backend):
+    """A target that is skipped because its circuit is open is told of once, and that is right."""
+
+    async def first(question: str) -> str: ...
+
+    async def second(question: str) -> str: ...
+
+    breaker = circuit_breaker("kit.refused", trip=consecutive(1), open_for=5)
+    manager = FallbackManager([Target("a", first, policies=breaker), Target("b", second)])
+    run = simulate(manager, "x", callers=2, backend=backend).check()
+    assert (run.tries, len(run.calls)) == (4, 3)
+    assert sum("(skipped)" in line for line in run.spans.tree()) == 1
+
+
+def test_a_judged_chain_recovers_with_a_value_that_is_unknown():
+    """Where a predicate rejects every answer that is known, nobody can say what recovery is."""
+    guarded = fallback(to=[other], on_result=lambda answer: answer != "ok")(ask)
+    simulate(guarded, FailureSchedule(then=Fail(ConnectionError), fallbacks=["x*"])).check()
+
+
+async def other(question: str) -> str: ...

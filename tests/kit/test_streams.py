@@ -338,7 +338,6 @@ ZOO = {
     "breaker": circuit_breaker("kit.zoo", trip=consecutive(1), open_for=10)(ask),
     "chain": fallback(to=[small], degrade=value("sorry"))(stack(timeout(10, between_items=2))(ask)),
     "manager": manager(midstream="restart", deadline=20),
-    "plain": shouted,
 }
 
 
@@ -354,6 +353,13 @@ def test_no_schedule_breaks_an_invariant(name):
         simulate(ZOO[name], schedule).check()
 
     holds()
+
+
+@settings(max_examples=15)
+@given(schedules(streams=True, hangs=False))
+def test_no_schedule_breaks_an_invariant_of_a_plain_generator(schedule):
+    """A generator that nobody guards and that closes its source leaves nothing behind."""
+    simulate(shouted, schedule).check()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,20 @@ from contextlib import aclosing, asynccontextmanager, suppress
 import anyio
 import pytest
 
-from resilient import TimedOut, current_call, remaining, retry, stack, timeout
+from resilient import (
+    AllTargetsFailed,
+    FallbackManager,
+    Target,
+    TimedOut,
+    current_call,
+    remaining,
+    retry,
+    stack,
+    timeout,
+)
 from resilient._runtime.clock import now
 from resilient.events import AttemptEnded, StreamCut, TimeoutFired, TimeoutOverrun
-from resilient.testing import virtual_time
+from resilient.testing import FailureSchedule, Stubborn, simulate, virtual_time
 
 
 def kinds(found):
@@ -397,3 +407,22 @@ def test_many_items_arm_one_timer(sources):
         assert sum(not timer.cancelled() for timer in loop._scheduled) == 2
 
     virtual_time(main)
+
+
+def test_limits_that_were_outlasted_keep_nothing():
+    """A source that swallows two limits and a cancellation leaves no circle behind them."""
+
+    async def stubborn(question):
+        yield "never asked"
+
+    async def other(question):
+        yield "never asked"
+
+    # A limit at 5 s, and one at 30 s that waits for the first and is sent all the same.
+    chain = FallbackManager(
+        [Target("a", timeout(5)(stubborn)), Target("b", other)], deadline=60, midstream="restart"
+    )
+    schedule = FailureSchedule([Stubborn(59.75)], cancel_at=1, cancel="task", pause=1)
+    run = simulate(chain, schedule).check(only="no_cycles")
+    assert (run.tries, len(run.calls)) == (1, 1)
+    assert isinstance(run.error, AllTargetsFailed)

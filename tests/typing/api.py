@@ -60,7 +60,7 @@ from resilient import (
 from resilient.events import Event, RetryScheduled
 from resilient.note import CircuitBreaker as NoteBreaker
 from resilient.note import ModelConfig, call_with_fallback
-from resilient.telemetry import Signal, Signals, install, uninstall
+from resilient.telemetry import Signal, Signals, count, install, uninstall
 from resilient.testing import (
     INVARIANTS,
     RERUNS,
@@ -90,6 +90,7 @@ from resilient.testing import (
     cancellations,
     capture_spans,
     check_backend,
+    check_middleware,
     instant,
     invariant,
     leftovers,
@@ -114,6 +115,21 @@ from resilient.typing import (
     Proceed,
     Seconds,
     Trip,
+)
+from resilient_openrouter import (
+    AllModelsFailed,
+    Chunk,
+    Clocks,
+    ModelCall,
+    OpenAICompatible,
+    OpenRouter,
+    OpenRouterError,
+    OpenRouterOutcome,
+    Reply,
+    Usage,
+    clocks,
+    collect,
+    reply,
 )
 
 
@@ -688,6 +704,9 @@ def checked() -> None:
 
     check_backend(build, answer=b"", failures=[Fail(ConnectionError), Bad(b"no")], args=["x"])
     check_backend(bare, failures=7)  # E: mypy[arg-type] pyright[reportArgumentType]
+    check_middleware(stack(tag), answers=True, raises=(Busy, OSError), skip=["nothing_kept"])
+    check_middleware(lambda: tag, answer=b"", failures=[Fail(Busy)], args=["u"], kwargs={"size": 1})
+    check_middleware(bare)  # E: mypy[arg-type] pyright[reportArgumentType]
 
 
 def test_over_a_scheduled_network() -> object:
@@ -769,3 +788,60 @@ def test_a_script() -> None:
                 print(error)
             case Cancelled():
                 print(leftovers())
+
+
+# models
+
+
+def dollars(answer: Reply) -> float | None:
+    tokens = answer.usage.total_tokens if answer.usage else None
+    return None if tokens is None else tokens * 1e-6
+
+
+async def local(messages: list[dict[str, str]]) -> str:
+    return messages[-1]["content"]
+
+
+async def chains() -> None:
+    question = [{"role": "user", "content": "Why is the sky blue?"}]
+    async with (
+        OpenRouter(app=("My app", "https://example.org"), replay_cache=True) as openrouter,
+        OpenAICompatible("https://x/v1", "A_KEY", "mine", cost=dollars, transport="stream") as mine,
+    ):
+        assert_type(mine, OpenAICompatible)
+        target = mine.target("small", {"seed": 7}, timeout=Clocks(total=9), attempts=1)
+        assert_type(target, Target[Reply])
+        chat = openrouter.manager(
+            "large",
+            target,
+            local,
+            timeout={"large*": clocks.reasoning, "*": 20},
+            degrade=reply("Later."),
+            max_cost=0.05,
+            temperature=0,
+        )
+        outcome = await chat.run(question)
+        assert_type(outcome, OpenRouterOutcome[Reply])
+        assert_type(outcome.value.content, str)
+        assert_type(outcome.usage, Usage | None)
+        assert_type(await openrouter.reconcile(outcome.calls), tuple[ModelCall, ...])
+        async with chat.stream(question) as items:
+            async for chunk in items:
+                assert_type(chunk, Chunk)
+        async with mine.manager("small", midstream="restart").stream(question) as anew:
+            async for item in anew:
+                assert_type(item, Chunk | Restarted)
+        async with aclosing(mine.stream("small", question, clocks=30)) as stream:
+            assert_type(await collect(stream), Reply)
+        assert_type(await mine.chat("small", question, max_tokens=5), Reply)
+    OpenAICompatible(1)  # E: mypy[arg-type] pyright[reportArgumentType]
+    OpenRouter(transport="pigeon")  # E: mypy[arg-type] pyright[reportArgumentType]
+    mine.target("small", attempts="2")  # E: mypy[arg-type] pyright[reportArgumentType]
+    count("resilient.openrouter.cost", 0.1, {"resilient.target.name": "large"})
+
+
+def told(error: OpenRouterError) -> None:
+    assert_type(error.status_code, int | None)
+    assert_type(error.retry_after, float | None)
+    if isinstance(error, AllModelsFailed):
+        assert_type(error.calls, tuple[ModelCall, ...])

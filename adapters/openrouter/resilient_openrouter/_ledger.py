@@ -13,7 +13,7 @@ one state that is always true.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient.telemetry import count
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = (
     "calls_so_far",
     "current_ledger",
+    "enter",
+    "leave",
     "Ledger",
     "ledger",
     "open_record",
@@ -165,11 +167,21 @@ def ledger(records: list[Record], max_cost: float | None = None) -> Generator[li
 @contextmanager
 def opened(run: Ledger) -> Generator[None]:
     """Write the calls made inside into a ledger."""
-    token = _ledger.set(run)
+    token = enter(run)
     try:
         yield
     finally:
-        _ledger.reset(token)
+        leave(token)
+
+
+def enter(run: Ledger) -> Token[Ledger | None]:
+    """Write the calls made from here on into a ledger, until `leave` is given the token."""
+    return _ledger.set(run)
+
+
+def leave(token: Token[Ledger | None]) -> None:
+    """Go back to the ledger that was there before."""
+    _ledger.reset(token)
 
 
 def open_record(

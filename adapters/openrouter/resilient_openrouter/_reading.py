@@ -96,13 +96,13 @@ class Reading:
 
     async def reply(self) -> Reply:
         """Send the request and return the answer, which comes in one piece."""
-        reply = await self._within(self._answered)
+        reply = await self._within(self._answered, self._began)
         assert reply is not None  # noqa: S101 - only a stream that is complete has a grace
         return reply
 
     async def payload(self) -> Mapping[str, object]:
         """Send the request and return the JSON object that answers it."""
-        payload = await self._within(self._looked_up)
+        payload = await self._within(self._looked_up, self._began)
         assert payload is not None  # noqa: S101 - as above
         return payload
 
@@ -126,11 +126,13 @@ class Reading:
         if self._is_over:
             await self._drained()
             return []
-        self._watch.resumed(_now())
+        now = _now()
+        self._watch.resumed(now)
         while not self._is_ending:
-            chunks = await self._within(self._more)
+            chunks = await self._within(self._more, now)
             if chunks:
                 return chunks
+            now = _now()
         return self._ended()
 
     async def aclose(self) -> None:
@@ -138,12 +140,12 @@ class Reading:
         self._record.closed(_now() - self._began)
         await self._exchange.aclose()
 
-    async def _within(self, work: Callable[[], Awaitable[T]]) -> T | None:
+    async def _within(self, work: Callable[[], Awaitable[T]], now: float) -> T | None:
         """Do some work until the next clock expires; return `None` where that is no failure."""
         until, _ = self._watch.next()
         if until == inf:
             return await work()
-        if until > _now():  # who comes back too late finds it over
+        if until > now:  # who comes back too late finds it over
             self._scope = anyio.CancelScope(deadline=until)
             try:
                 with self._scope:
@@ -213,6 +215,7 @@ class Reading:
                 )
             body += kept
             self._heard(spoken=bool(kept))
+            self._moved()
             piece = await self._exchange.read()
         return bytes(body)
 
@@ -234,6 +237,7 @@ class Reading:
             while not first.strip() and (piece := await self._exchange.read()):
                 first += piece
                 self._heard()
+                self._moved()
             if not _is_plain(head.headers.get("content-type", ""), first.lstrip()):
                 self._transcript = Transcript(head, reasoning_commits=self._reasoning_commits)
                 return self._taken(first)
@@ -268,23 +272,25 @@ class Reading:
             self._overflow = str(error)
         if self._is_silent:
             self._record.padded(len(data))
-        self._heard(spoken=bool(chunks))
-        if script.is_complete:
-            self._watch.closing(_now(), _AFTER_FINISH)
+        now = self._heard(spoken=bool(chunks))
         if script.has_failed:
-            self._watch.closing(_now(), _AFTER_ERROR)
+            self._watch.closing(now, _AFTER_ERROR)
+        elif script.is_complete:
+            self._watch.closing(now, _AFTER_FINISH)
         self._is_ending = not data or script.is_done or self._overflow is not None
-        self._moved()
+        if not (chunks or self._is_ending):  # else this step is over
+            self._moved()
         return chunks
 
-    def _heard(self, *, spoken: bool = False) -> None:
+    def _heard(self, *, spoken: bool = False) -> float:
+        """Set back the clocks; return the time."""
         now = _now()
         if spoken:
             self._watch.spoken(now)
             self._record.spoken(now - self._began)
         else:
             self._watch.heard(now)
-        self._moved()
+        return now
 
     def _ended(self) -> list[Chunk]:
         """Return the last chunk, or raise what keeps this stream from being an answer."""

@@ -54,6 +54,7 @@ class Transcript:
         self.malformed = 0
         self._committing = _ANSWER | _REASONING if reasoning_commits else _ANSWER
         self._has_content = False
+        self._has_finish = False
         self._held: list[Chunk] = []
         self._held_bytes = 0
         self._messages: dict[int, Message] = {}
@@ -68,7 +69,7 @@ class Transcript:
     @property
     def is_complete(self) -> bool:
         """Whether every choice has ended, and nothing failed."""
-        if self.has_failed or not self._messages:
+        if self.has_failed or not self._has_finish:
             return False
         return all(message.finish is not None for message in self._messages.values())
 
@@ -151,6 +152,7 @@ class Transcript:
         message.add(delta)
         if choice.get("finish_reason") and message.finish is None:
             message.finish = {name: each for name, each in choice.items() if name != "delta"}
+            self._has_finish = True
         says = _says(delta)
         if not says:
             return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from resilient import FallbackManager, Outcome
 from resilient_openrouter._functions import streaming, whole
-from resilient_openrouter._ledger import Ledger, ledger, opened
+from resilient_openrouter._ledger import Ledger, enter, leave, ledger, opened
 from resilient_openrouter._options import positive
 from resilient_openrouter.collecting import as_chunk
 from resilient_openrouter.errors import AllModelsFailed
@@ -108,12 +108,14 @@ class ModelItems(Generic[Item]):
 
     async def __anext__(self) -> Item:
         """Give the next chunk."""
-        with opened(self._run):
-            try:
-                item = await self._items.__anext__()
-            except AllModelsFailed as error:
-                _account(error, self._run.records)
-                raise
+        token = enter(self._run)
+        try:
+            item = await self._items.__anext__()
+        except AllModelsFailed as error:
+            _account(error, self._run.records)
+            raise
+        finally:
+            leave(token)
         return cast("Item", as_chunk(item))
 
     @property

@@ -125,8 +125,8 @@ def gives_up_for_a_reason(run: Run) -> Found:
 
 def _reason(story: Story, node: Guarded, retry: Around, noted: Noted, event: RetryStopped) -> Found:
     policy = _policy(retry)
-    tries = 1 + sum(one.order < noted.order for one, _ in story.scheduled)
-    if event.result == "exhausted" and tries != policy.attempts:
+    if event.result == "exhausted" and not _is_used_up(story, node, retry, noted):
+        tries = _tries(story, noted)
         yield Broken(f"{policy.attempts} attempts before they are used up", f"it was {tries}")
     elif event.result == "not_retryable" and event.error is not None:
         if _acts_on(retry, event.error):
@@ -135,6 +135,21 @@ def _reason(story: Story, node: Guarded, retry: Around, noted: Noted, event: Ret
         yield Broken("another attempt: no limit of time is in force", "it stopped for one")
     elif event.result == "rejected" and not isinstance(event.error, Rejected):
         yield Broken(f"another attempt after {kind(event.error)}", "it was called a refusal")
+
+
+def _is_used_up(story: Story, node: Guarded, retry: Around, stopped: Noted) -> bool:
+    tries, most = _tries(story, stopped), _policy(retry).attempts
+    if any(getattr(part.policy, "times", 1) > 1 for part in _around(node, retry)):
+        # A middleware may have begun anew after a retry that went well, which says nothing.
+        return most is not None and tries >= most
+    return tries == most
+
+
+def _tries(story: Story, stopped: Noted) -> int:
+    """Count the attempts of a retry that stopped, from where one has stopped before it."""
+    before = [one.order for one, _ in story.stopped if one.order < stopped.order]
+    since = max(before, default=0)
+    return 1 + sum(since < one.order < stopped.order for one, _ in story.scheduled)
 
 
 def _may_stop_for_time(story: Story, node: Guarded, retry: Around, event: RetryStopped) -> bool:
@@ -158,7 +173,7 @@ def backoff_lawful(run: Run) -> Found:
     for story, node in known(run):
         for noted, event in story.scheduled:
             yield from _length(node.around("retry"), event)
-            yield from _taken(run, story, noted, event)
+            yield from _taken(run, story, node, noted, event)
         yield from _ranges(story, node)
     for story in called(run):
         total = sum(event.wait for _, event in story.scheduled)
@@ -191,7 +206,7 @@ def _length(retries: list[Around], event: RetryScheduled) -> Found:
         yield Broken(f"at least the {s(hint)} that the error asks for", f"a wait of {s(wait)}")
 
 
-def _taken(run: Run, story: Story, noted: Noted, event: RetryScheduled) -> Found:
+def _taken(run: Run, story: Story, node: Guarded, noted: Noted, event: RetryScheduled) -> Found:
     after = next((one for one in story.noted if one.order > noted.order and _moves_on(one)), None)
     caller = run.callers[story.call.caller] if run.callers else None
     if after is None or caller is None or asked_before(caller, after.order):
@@ -201,6 +216,8 @@ def _taken(run: Run, story: Story, noted: Noted, event: RetryScheduled) -> Found
         discards = event.error is None  # closing a bad result may take time
         if gap < event.wait - CLOSE or (gap > event.wait + CLOSE and not discards):
             yield Broken(f"the next attempt {s(event.wait)} later", f"it came after {s(gap)}")
+    elif node.around("middleware") and gap >= event.wait - CLOSE:
+        return  # it may have ended by itself what was to be tried again
     elif isinstance(after.event, TimeoutFired | CallEnded | FellBack) and event.error is not None:
         yield Broken(
             f"no wait of {s(event.wait)} where a limit ends it: the error at once",

@@ -62,15 +62,18 @@ def _of_plain(run: Run, calls: list[TargetCall], result: object) -> Found:
     if isinstance(result, Returned):
         came = "it returned None" if result.value is None else "it returned a value"
         yield Broken(f"an error, as the last call failed with {kind(error)}", came)
-    elif isinstance(result, Raised) and not any(one is error for one in _linked(result.error)):
+    elif isinstance(result, Raised) and not any(one is error for one in linked(result.error)):
         yield Broken(
             f"the {kind(error)} of the last call, or an error raised from it",
             f"it raised {kind(result.error)}, which says nothing of it",
         )
 
 
-def _linked(error: BaseException) -> Iterator[BaseException]:
-    """Go through an error, what it was raised from, and the members of groups."""
+def linked(error: BaseException, *, contexts: bool = False) -> Iterator[BaseException]:
+    """Go through an error, what it was raised from, and the members of groups.
+
+    With `contexts`, also what was being handled when it was raised.
+    """
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -80,6 +83,8 @@ def _linked(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         todo.append(one.__cause__)
+        if contexts:
+            todo.append(one.__context__)
         if isinstance(one, BaseExceptionGroup):
             todo += cast("tuple[BaseException, ...]", one.exceptions)
 
@@ -133,7 +138,7 @@ def _raises_cancellation(call: TargetCall) -> bool:
 def _unknown_error(
     run: Run, caller: CallerRun, calls: list[TargetCall], error: BaseException
 ) -> Found:
-    if any(call.error is one for one in _linked(error) for call in calls):
+    if any(call.error is one for one in linked(error) for call in calls):
         return
     if any(call.error is error for call in run.calls):
         yield Broken("an error of this caller's own calls", f"{kind(error)} of another caller's")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from resilient._core.events import AttemptStarted, CallRejected, CallStarted, Origin
+from resilient._core.events import (
+    AttemptStarted,
+    CallRejected,
+    CallStarted,
+    Origin,
+    RetryStopped,
+    TargetSkipped,
+)
 from resilient._pipeline import say_bound
 from resilient.telemetry import names
 from resilient.testing._invariants._common import Broken, Found, called
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resilient.testing._run import Run
+    from resilient.testing._story import Story
 
 SECRETS = ("<answer of call", "<item ", f"{SCHEDULED} in call", "the kit's argument")
 """Texts that only values, errors and arguments of a simulated run have."""
@@ -36,16 +45,29 @@ def every_attempt_spanned(run: Run) -> Found:
     if len(spans.attempts()) != count:
         yield Broken(f"{count} attempts, a span for each", f"{len(spans.attempts())} spans")
     dispositions = [(span.attributes or {}).get(names.DISPOSITION) for span in started]
-    events = [noted.event for noted in run.details.noted]
-    refused = sum(isinstance(one, CallRejected) and one.enforced for one in events)
+    refused = sum(_refused(story) for story in run.details.stories.values())
     if dispositions.count("rejected") != refused:
         yield Broken(f"{refused} refusals, a span for each", f"{dispositions.count('rejected')}")
+    skipped = sum(isinstance(noted.event, TargetSkipped) for noted in run.details.noted)
+    if dispositions.count("skipped") != skipped:
+        yield Broken(f"{skipped} skips, a span for each", f"{dispositions.count('skipped')}")
     ids = {_id(span) for span in started}
     orphans = [one.name for one in started if one.parent and one.parent.span_id not in ids]
     calls = sum(isinstance(one.event, CallStarted) for one in run.details.noted)
     if orphans or sum(span.parent is None for span in started) > calls:
         yield Broken("attempts below their calls", f"{', '.join(orphans) or 'some'} are not")
     yield from _statuses(run)
+
+
+def _refused(story: Story) -> int:
+    """Count the refusals that no chain has taken for a target that it does not ask."""
+    told = [one.event for one in story.noted if not isinstance(one.event, RetryStopped)]
+    return sum(
+        isinstance(event, CallRejected)
+        and event.enforced
+        and not isinstance(following, TargetSkipped)
+        for event, following in pairwise([*told, None])
+    )
 
 
 def _statuses(run: Run) -> Found:
