@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import shown
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def several(value: object, option: str, accepted: str) -> tuple[Any, ...]:
+def several(value: Any, option: str, accepted: str) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was written
     """Return a list as a tuple; a text is no list.
 
     >>> several(7, "simulate(args=)", "a list of arguments")
     Traceback (most recent call last):
     TypeError: simulate(args=) takes a list of arguments, not 7
     """
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{option} takes {accepted}, not {shown(value)}")
     return tuple(value)
 
