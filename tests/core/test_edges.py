@@ -184,6 +184,27 @@ class TestBreaker:
         permit, change = breaker.admit(3)
         assert (permit.granted, permit.settled, permit.owner, change) == (3, False, None, None)
 
+    def test_a_refusal_says_what_opened_the_circuit(self):
+        """It has the cause and the origin of the opening, and when to come back."""
+        breaker = self.breaker()
+        permit, _ = breaker.admit(0)
+        cause = Cause("ConnectionError", "no route")
+        breaker.settle(permit, Result(verdict="failure", now=1, cause=cause))
+        refusal, change = breaker.admit(2)
+        assert (refusal.isolated, refusal.retry_after, change) == (False, 29, None)
+        assert refusal.cause is cause
+        assert refusal.origin is breaker.origin is not None
+
+    def test_a_circuit_is_disabled_and_enabled_once(self):
+        """Once more changes nothing."""
+        breaker = self.breaker()
+        assert breaker.enable() is None
+        assert breaker.disable()[:3] == ("closed", "disabled", "disabled")
+        assert breaker.disable() is None
+        assert breaker.state == "disabled"
+        assert breaker.enable()[:3] == ("disabled", "closed", "enabled")
+        assert breaker.enable() is None
+
     def test_a_slow_call_is_a_cause(self):
         """A circuit that opens without an error says that a call was slow."""
         breaker = self.breaker()
