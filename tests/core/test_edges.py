@@ -14,6 +14,7 @@ from resilient import (
     any_of,
     circuit_breaker,
     consecutive,
+    constant,
     count_window,
     exponential,
     fallback,
@@ -26,10 +27,11 @@ from resilient import (
 )
 from resilient._core import options, table_page
 from resilient._core.answers import checked
-from resilient._core.backoff import exponential as backoff
+from resilient._core.backoff import backoff_of
+from resilient._core.breaker import Breaker, Cause, IllegalTransitionError, Result
 from resilient._core.breaker_policy import lesson
 from resilient._core.budget import Budget
-from resilient._core.chain_options import chain_policy, check_routes, last_resort
+from resilient._core.chain_options import chain_policy, check_routes, last_resort, listed
 from resilient._core.conditions import condition, is_unknown, result_condition
 from resilient._core.deadline import ROUNDING
 from resilient._core.evidence import SLOW, LastCalls, LastSeconds, Rates
@@ -73,11 +75,142 @@ class TestAnswers:
 
 
 class TestBackoff:
+    NUMBER = "(a number or a timedelta)"
+
+    @pytest.mark.parametrize(
+        ("make", "sentence"),
+        [
+            (lambda: exponential(base=-1), f"base must be seconds from 0 on {NUMBER}, not -1"),
+            (lambda: exponential(cap=-1), f"cap must be seconds from 0 on {NUMBER}, not -1"),
+            (lambda: exponential(factor=0.5), "factor must be a number of at least 1, not 0.5"),
+            (
+                lambda: exponential(jitter="no"),
+                "jitter must be 'full', 'equal', 'decorrelated' or 'none', not 'no'",
+            ),
+            (lambda: constant(-1), f"wait must be seconds from 0 on {NUMBER}, not -1"),
+            (
+                lambda: constant(1, jitter="decorrelated"),
+                "jitter must be 'full', 'equal' or 'none' without a cap, not 'decorrelated'",
+            ),
+            (
+                lambda: backoff_of([]),
+                "backoff must be at least one wait in seconds, not an empty list",
+            ),
+            (
+                lambda: backoff_of([1, -1]),
+                f"backoff[1] must be seconds from 0 on {NUMBER}, not -1",
+            ),
+        ],
+    )
+    def test_a_bad_value_is_named(self, make, sentence):
+        """The sentence has the option, what it takes, and the value."""
+        assert refused(ValueError, make) == sentence
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            (linear, "wait= must be what linear() returns, not the function linear itself"),
+            (7, "wait= must be seconds, not 7"),
+            (Odd(), "wait= must be seconds, not an Odd"),
+        ],
+    )
+    def test_what_is_no_backoff_is_named(self, given, sentence):
+        """The sentence has the option, and what is accepted there."""
+        assert refused(TypeError, backoff_of, given, "wait=", "seconds") == sentence
+
+    def test_what_is_accepted_by_default(self):
+        """A backoff, a list, or a function."""
+        assert refused(TypeError, backoff_of, 7) == (
+            "backoff must be a backoff such as exponential() or constant(1), a list of seconds,"
+            " or a function of the retry's number, not 7"
+        )
+
+    def test_an_async_function_is_no_backoff(self):
+        """The sentence has the option."""
+
+        async def late(_): ...
+
+        assert refused(TypeError, backoff_of, late, "wait=").startswith("wait= must be a plain")
+
+    def test_a_function_that_forgets_to_return(self):
+        """The sentence has the name of the function."""
+
+        def forgets(_): ...
+
+        made = backoff_of(forgets)
+        assert refused(TypeError, made.wait, 1, 0.5, None).endswith(
+            "forgets must return seconds, not None"
+        )
+
     @pytest.mark.parametrize(("growth", "waits"), [(linear, [0.1, 0.2]), (fibonacci, [0.1, 0.1])])
     def test_a_growth_begins_with_a_tenth_of_a_second(self, growth, waits):
         """Where no base is given it is 0.1 s."""
         made = growth(jitter="none")
         assert [made.wait(number, 0.5, None) for number in (1, 2)] == waits
+
+
+class TestBreaker:
+    def breaker(self):
+        """Return a breaker that opens at the first failure."""
+        return Breaker(circuit_breaker("core.edges", trip=consecutive(1))._part.options.policy)
+
+    def test_what_cannot_happen_is_named(self):
+        """The sentence has the state and what was asked for; nothing has changed."""
+        breaker = self.breaker()
+        assert refused(IllegalTransitionError, breaker.release) == "it is not isolated"
+        assert (breaker.state, breaker.holders) == ("closed", 0)
+        breaker.isolate()
+        assert refused(IllegalTransitionError, breaker.close) == (
+            "a circuit that is isolated cannot be reset"
+        )
+        assert (breaker.state, breaker.holders) == ("isolated", 1)
+
+    def test_a_permit_is_for_one_call(self):
+        """The second result of a permit is refused, and says why."""
+        breaker = self.breaker()
+        permit, _ = breaker.admit(0)
+        breaker.settle(permit, Result(verdict="success", now=1))
+        assert refused(
+            IllegalTransitionError, breaker.settle, permit, Result(verdict="failure", now=2)
+        ) == ("this permit was settled before: it is for one call")
+        assert breaker.state == "closed"
+
+    def test_a_new_breaker_knows_nothing(self):
+        """It is closed, was never open, and nobody holds it."""
+        breaker = self.breaker()
+        assert (breaker.state, breaker.openings, breaker.waited) == ("closed", 0, None)
+        assert (breaker.open_until, breaker.holders) == (inf, 0)
+        assert (breaker.cause, breaker.origin, breaker.half_open) == (None, None, None)
+        permit, change = breaker.admit(3)
+        assert (permit.granted, permit.settled, permit.owner, change) == (3, False, None, None)
+
+    def test_a_refusal_says_what_opened_the_circuit(self):
+        """It has the cause and the origin of the opening, and when to come back."""
+        breaker = self.breaker()
+        permit, _ = breaker.admit(0)
+        cause = Cause("ConnectionError", "no route")
+        breaker.settle(permit, Result(verdict="failure", now=1, cause=cause))
+        refusal, change = breaker.admit(2)
+        assert (refusal.isolated, refusal.retry_after, change) == (False, 29, None)
+        assert refusal.cause is cause
+        assert refusal.origin is breaker.origin is not None
+
+    def test_a_circuit_is_disabled_and_enabled_once(self):
+        """Once more changes nothing."""
+        breaker = self.breaker()
+        assert breaker.enable() is None
+        assert breaker.disable()[:3] == ("closed", "disabled", "disabled")
+        assert breaker.disable() is None
+        assert breaker.state == "disabled"
+        assert breaker.enable()[:3] == ("disabled", "closed", "enabled")
+        assert breaker.enable() is None
+
+    def test_a_slow_call_is_a_cause(self):
+        """A circuit that opens without an error says that a call was slow."""
+        breaker = self.breaker()
+        permit, _ = breaker.admit(0)
+        change = breaker.settle(permit, Result(verdict="failure", now=1))
+        assert (change.cause, repr(breaker.cause)) == (Cause("slow_call"), "Cause('slow_call')")
 
 
 class TestBreakerPolicy:
@@ -160,6 +293,15 @@ class TestChainOptions:
         )
         last_resort(value(7), "fallback(degrade=)")
 
+    @pytest.mark.parametrize(
+        ("given", "shown"), [(7, "7"), ("a", "'a'"), (refused, "refused"), ({}, "a dict")]
+    )
+    def test_what_is_no_list_is_named(self, given, shown):
+        """A function alone is named, anything else is shown."""
+        assert refused(TypeError, listed, given, "fallback(to=)", "functions") == (
+            f"fallback(to=) must be a list of functions, not {shown}"
+        )
+
     def test_routes_are_a_mapping(self):
         """The sentence shows what was given instead."""
         assert refused(TypeError, self.chain, routes=7) == (
@@ -175,6 +317,9 @@ class TestChainOptions:
 
 
 class TestConditions:
+    CONDITION = "retry(on=) must be an exception class, a predicate or a tuple of these"
+    NEVER = "cancellation and exit are never handled"
+
     def test_a_result_condition_names_its_option(self):
         """A predicate on values that answers nonsense is named with the option it was given as."""
 
@@ -192,6 +337,53 @@ class TestConditions:
 
         assert not is_unknown(condition(transient, classify=classify), Odd())
         assert is_unknown(condition(transient, classify=classify), Exception())
+
+    @pytest.mark.parametrize(
+        ("error", "on", "sentence"),
+        [
+            (ValueError, (), "retry(on=) must name an error or a predicate, not an empty tuple"),
+            (
+                TypeError,
+                7,
+                f"{CONDITION}, not 7",
+            ),
+            (
+                TypeError,
+                (Odd(),),
+                f"{CONDITION}, not an instance of {__name__}.Odd (give the class)",
+            ),
+            (TypeError, int, "retry(on=) must be an exception class, not the class int"),
+            (
+                ValueError,
+                SystemExit,
+                f"retry(on=) must name an Exception, not SystemExit: {NEVER}",
+            ),
+        ],
+    )
+    def test_what_is_no_condition_is_named(self, error, on, sentence):
+        """The sentence has the option, what it takes, and what was given."""
+        assert refused(error, condition, on, "retry(on=)") == sentence
+
+    @pytest.mark.parametrize("given", [7, int])
+    def test_what_is_no_predicate_on_values_is_named(self, given):
+        """The sentence has the option."""
+        shown = options.shown(given)
+        assert refused(TypeError, result_condition, given, "retry(on_result=)") == (
+            f"retry(on_result=) must be a predicate on the returned value, not {shown}"
+        )
+
+    def test_the_options_have_names_by_default(self):
+        """They are those of `retry`."""
+        assert refused(TypeError, condition, 7).startswith("on must be an exception class")
+        assert refused(TypeError, result_condition, 7).startswith("on_result must be a predicate")
+
+    def test_an_async_predicate_is_refused(self):
+        """The sentence has the option."""
+
+        async def late(_): ...
+
+        for make, option in ((condition, "on="), (result_condition, "on_result=")):
+            assert refused(TypeError, make, late, option).startswith(f"{option} must be a plain")
 
 
 class TestCustomBackoff:
@@ -317,6 +509,35 @@ class TestLastGood:
 
 
 class TestOptions:
+    SECONDS = "seconds above 0 (a number or a timedelta)"
+    TAKES = (
+        (options.seconds, {}, SECONDS),
+        (options.seconds, {"zero": True}, SECONDS.replace("above 0", "from 0 on")),
+        (options.whole, {}, "a whole number of at least 1"),
+        (options.whole, {"least": 0}, "a whole number of at least 0"),
+        (options.number, {"least": 1}, "a number of at least 1"),
+        (options.number, {"least": 1, "most": 9}, "a number from 1 to 9"),
+        (options.choice, {"allowed": ("a", "b", "c")}, "'a', 'b' or 'c'"),
+        (options.text, {}, "a text that is not empty"),
+    )
+
+    @pytest.mark.parametrize(("check", "given", "accepted"), TAKES)
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [(None, "None"), (-1, "-1"), ("", "''"), ((), "a tuple"), (True, "True")],
+    )
+    def test_a_bad_option_has_a_whole_sentence(self, check, given, accepted, value, shown):
+        """It says which option, what it takes, and what was given."""
+        expected = f"an(option=) must be {accepted}, not {shown}"
+        assert refused((TypeError, ValueError), check, value, "an(option=)", **given) == expected
+
+    @pytest.mark.parametrize(("check", "given", "accepted"), TAKES[:6])
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf"), -(10**400)])
+    def test_a_number_that_is_none_has_a_whole_sentence(self, check, given, accepted, value):
+        """So it does for what is no number or larger than any."""
+        expected = f"an(option=) must be {accepted}, not {options.shown(value)}"
+        assert refused(ValueError, check, value, "an(option=)", **given) == expected
+
     def test_a_value_is_shown_with_its_article(self):
         """A class is shown as `a` or `an`, by the first letter of its name."""
         names = ["Xray", "ray", "Any", "any"]
@@ -341,7 +562,7 @@ class TestRetry:
 
     def test_a_bad_result_waits_by_chance_as_well(self):
         """The jitter of a wait after a result is that of the random number."""
-        run = self.run_of(backoff=backoff(base=1), on_result=lambda _: True)
+        run = self.run_of(backoff=exponential(base=1), on_result=lambda _: True)
         found = run.after_result(True, left=inf, patience=inf, rnd=0.25)
         assert found == Wait(0.25, "backoff")
 
