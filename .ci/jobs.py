@@ -232,8 +232,10 @@ def jobs() -> dict[str, Callable[[Place], None]]:
             sys.executable, BEYOND, WRAPT_DISABLE_EXTENSIONS="1"
         ),
     }
-    for name, python in pythons().items():
-        listed[f"suite against the wheel, {name}"] = wheel_suite(python)
+    *between, newest = pythons().items() or [(here, sys.executable)]
+    for name, python in between:
+        listed[f"engine against the wheel, {name}"] = wheel_suite(python, BEYOND)
+    listed[f"suite against the wheel, {newest[0]}"] = wheel_suite(newest[1])
     if (ROOT / "tests" / "core" / "real_libraries" / "requirements.txt").exists():
         listed["failure table against the real libraries"] = real_libraries
     listed["wheel without extras"] = wheel_bare

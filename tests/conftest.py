@@ -27,7 +27,7 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("ci", settings.get_profile("dev"), max_examples=200, print_blob=True)
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=100, print_blob=True)
 settings.register_profile(
     "nightly", settings.get_profile("dev"), max_examples=20_000, derandomize=False
 )
@@ -45,6 +45,17 @@ settings.load_profile(
 
 def pytest_collection_finish():
     """Leave what lives as long as the run out of every collection: many tests ask for one."""
+    _collect_and_keep()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_past_left_out():
+    """Collect what a module has dropped, and leave what it has kept out of later collections."""
+    yield
+    _collect_and_keep()
+
+
+def _collect_and_keep() -> None:
     gc.collect()
     gc.freeze()
 
