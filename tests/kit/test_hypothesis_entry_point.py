@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from resilient._runtime.clock import process_random
-from resilient.testing import _hypothesis
+from resilient.testing import FailureSchedule, _hypothesis
 
 
 def test_every_example_meets_the_same_random_numbers():
@@ -22,6 +22,13 @@ def test_every_example_meets_the_same_random_numbers():
     example()
     assert len(drawn) > 1
     assert len(set(drawn)) == 1
+
+
+def test_a_schedule_is_drawn_by_its_type():
+    """What has a schedule among its types needs no strategy spelled out."""
+    _hypothesis.register()
+    found = find(st.from_type(FailureSchedule), lambda one: len(one.steps) > 1)
+    assert found == FailureSchedule.parse("..")
 
 
 def test_the_source_of_the_process_is_as_before_afterwards():

@@ -344,9 +344,11 @@ ZOO = {
 @pytest.mark.parametrize("name", ZOO)
 def test_no_schedule_breaks_an_invariant(name):
     """Whatever a stream and its consumer do, the library does what it promises."""
+    # Nothing ends a hang of the plain one.
+    hangless = schedules(streams=True, hangs=False)
 
     @settings(max_examples=15)
-    @given(schedules_for(ZOO[name]))
+    @given(hangless if name == "plain" else schedules_for(ZOO[name]))
     def holds(schedule):
         simulate(ZOO[name], schedule).check()
 
