@@ -11,6 +11,7 @@ import pytest
 
 from resilient import (
     Fault,
+    TimedOut,
     any_of,
     circuit_breaker,
     consecutive,
@@ -40,6 +41,7 @@ from resilient._core.faults import classified, fault_of
 from resilient._core.functions import refuse_async
 from resilient._core.hints import LONGEST_HEADER, hint_of
 from resilient._core.last_good import Answer, Answers
+from resilient._core.names import error_status, error_type
 from resilient._core.retry import RetryRun, Stop, Wait, give_up_note
 from resilient._core.shape import MOST_LEAVES, codes_of, leaves
 from resilient._core.table_key import check_row, named
@@ -343,6 +345,11 @@ class TestConditions:
         [
             (ValueError, (), "retry(on=) must name an error or a predicate, not an empty tuple"),
             (
+                ValueError,
+                (Odd, ()),
+                "retry(on=) must name an error or a predicate, not an empty tuple",
+            ),
+            (
                 TypeError,
                 7,
                 f"{CONDITION}, not 7",
@@ -490,6 +497,12 @@ class TestHints:
         found = hint_of(carrying(headers=headers))
         assert (None if found is None else found[0]) == hint
 
+    def test_the_headers_of_botocore(self):
+        """They are in the metadata of its response."""
+        headers = {"retry-after": "7"}
+        error = carrying(response={"ResponseMetadata": {"HTTPHeaders": headers}})
+        assert hint_of(error) == (7, "retry-after")
+
 
 class TestLastGood:
     def test_an_answer_that_is_replaced_is_the_newest(self):
@@ -506,6 +519,36 @@ class TestLastGood:
         for key in ("a", "b", "b"):
             answers.put(key, key, 0)
         assert answers.find("a", 1) == Answer("a", 0)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("limit", "name"),
+        [
+            ("attempt", "timeout"),
+            ("total", "deadline_exceeded"),
+            ("first_item", "first_item_timeout"),
+            ("between_items", "between_items_timeout"),
+        ],
+    )
+    def test_a_limit_of_ours_has_its_own_name(self, limit, name):
+        """Which of our limits has expired is in the name of the error."""
+        assert error_type(TimedOut(3, limit)) == name
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (carrying(status_code=503), 503),
+            (Odd(), None),
+            (carrying(status_code=503, telemetry_error_type="busy"), None),
+            (carrying(TimedOut(3, "total"), status_code=503), None),
+            (carrying(SystemExit(), status_code=503), None),
+            (None, None),
+        ],
+    )
+    def test_the_status_of_a_foreign_error(self, error, status):
+        """Only what brings no name of its own has one, and is neither ours nor an exit."""
+        assert error_status(error) == status
 
 
 class TestOptions:
