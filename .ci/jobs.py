@@ -225,16 +225,16 @@ def pythons() -> dict[str, str]:
 def jobs() -> dict[str, Callable[[Place], None]]:
     """Return the jobs by name, the long ones first."""
     here = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    mine = (here, sys.executable)
+    *between, newest = pythons().items() or [mine]
     listed: dict[str, Callable[[Place], None]] = {
         "python3 run.py test": readme_test,
         "python3 run.py lint (path with a space, no ensurepip)": lint_with_a_space,
-        f"engine against the wheel, {here}, without wrapt's extensions": wheel_suite(
-            sys.executable, BEYOND, WRAPT_DISABLE_EXTENSIONS="1"
-        ),
     }
-    *between, newest = pythons().items() or [(here, sys.executable)]
-    for name, python in between:
-        listed[f"engine against the wheel, {name}"] = wheel_suite(python, BEYOND)
+    for name, python in between or [mine]:
+        listed[f"engine against the wheel, {name}, without wrapt's extensions"] = wheel_suite(
+            python, BEYOND, WRAPT_DISABLE_EXTENSIONS="1"
+        )
     listed[f"suite against the wheel, {newest[0]}"] = wheel_suite(newest[1])
     if (ROOT / "tests" / "core" / "real_libraries" / "requirements.txt").exists():
         listed["failure table against the real libraries"] = real_libraries
