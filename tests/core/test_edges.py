@@ -43,7 +43,7 @@ from resilient._core.hints import LONGEST_HEADER, hint_of
 from resilient._core.last_good import Answer, Answers
 from resilient._core.names import error_status, error_type
 from resilient._core.retry import RetryRun, Stop, Wait, give_up_note
-from resilient._core.shape import MOST_LEAVES, codes_of, leaves
+from resilient._core.shape import MOST_LEAVES, codes_of, entry, leaves, status_of
 from resilient._core.table_key import check_row, named
 from resilient._core.transient import Table
 
@@ -615,6 +615,13 @@ class TestRetry:
         first = self.decided(run, rnd=0.999).seconds
         assert self.decided(run, rnd=0.5).seconds == pytest.approx(1 + 0.5 * (3 * first - 1))
 
+    @pytest.mark.parametrize(("left", "found"), [(2, Stop), (2 + ROUNDING, Stop), (2.1, Wait)])
+    def test_a_wait_ends_before_the_deadline(self, left, found):
+        """One that ends with it, but for the rounding of a sum, is not taken."""
+        run = self.run_of(backoff=[2])
+        decided = run.after_error(ConnectionError(), None, left=left, patience=inf, rnd=0.5)
+        assert type(decided) is found
+
     def test_a_hint_as_long_as_the_wait_changes_nothing(self):
         """The wait is the one that was computed."""
         run = self.run_of(backoff=[2])
@@ -661,6 +668,21 @@ class TestShape:
         assert leaves(ExceptionGroup("", most)) == most
         assert leaves(ExceptionGroup("", [*most, Odd()])) is None
 
+    def test_only_a_dictionary_has_entries(self):
+        """What merely has a `get` is not asked."""
+
+        class Gives:
+            def get(self, key):
+                return key
+
+        assert entry(Gives(), "a") is None
+        assert entry({"a": 7}, "a") == 7
+
+    @pytest.mark.parametrize(("status", "found"), [(99, None), (100, 100), (599, 599), (600, None)])
+    def test_a_status_is_one_of_http(self, status, found):
+        """It is from 100 to 599."""
+        assert status_of(carrying(status_code=status)) == found
+
     @pytest.mark.parametrize(
         ("attributes", "code"),
         [
@@ -695,7 +717,7 @@ class TestTablePage:
 
     def test_a_line_is_not_broken_inside_of_a_name(self):
         """A hyphen is part of a name."""
-        name = "a-name-with-hyphens"
+        name = "some-hyphenated-name"
         assert all(line.endswith(name) for line in table_page._filled("", " ".join([name] * 9)))
 
 
