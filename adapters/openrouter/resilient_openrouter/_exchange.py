@@ -75,6 +75,9 @@ class Exchange:
             if kind is None:
                 raise
             raise self._lost(kind, error) from error
+        finally:
+            # The rest is told to nobody, and leads from the request back to its reader.
+            del self._request.extensions["trace"]
         self._response = response
         self.status = response.status_code
         self.headers = lower(response.headers)
