@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
 import socket
 import ssl
 import threading
+import weakref
 
 import anyio
 import httpx
@@ -96,6 +98,27 @@ async def test_an_error_names_the_generation():
         with pytest.raises(ConnectionLost) as caught:
             await openrouter.chat("emu/reset_in_body", MESSAGES)
         assert caught.value.generation_id.startswith("gen-")
+
+
+async def test_what_reads_an_answer_is_gone_with_its_call():
+    """A request that httpx still holds does not lead to what has read its answer."""
+    gone = []
+
+    async def note(request):
+        gone.append(weakref.ref(request.extensions["trace"]))
+
+    hooks = {"request": [note]}
+    async with (
+        Emulator() as emulator,
+        httpx.AsyncClient(verify=NOBODY, event_hooks=hooks) as client,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            await router(emulator, client=client).chat("emu/ok", MESSAGES)
+            assert [ref() for ref in gone] == [None]
+        finally:
+            gc.enable()
 
 
 class TestStall:
