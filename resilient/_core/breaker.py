@@ -295,8 +295,9 @@ class Breaker:
             half_open = self.half_open
             if half_open.taken < self.policy.probes:
                 return 0.0
-            # The oldest probe gives its place back then, whatever becomes of it.
-            return seconds_until(min(half_open.places.values(), default=now), now)
+            # The oldest probe gives its place back then, whatever becomes of it. There is one:
+            # when all places have ended in a result, so has the period.
+            return seconds_until(min(half_open.places.values()), now)
         return None if self.state == "isolated" else 0.0
 
     def figures(self, now: float) -> Figures:

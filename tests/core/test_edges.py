@@ -5,7 +5,7 @@ They are what no other test noticed when a line was broken (`mutation.py`).
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nextafter
 
 import pytest
 
@@ -29,7 +29,7 @@ from resilient import (
 from resilient._core import options, table_page
 from resilient._core.answers import checked
 from resilient._core.backoff import backoff_of
-from resilient._core.breaker import Breaker, Cause, IllegalTransitionError, Result
+from resilient._core.breaker import Breaker, Cause, IllegalTransitionError, Result, seconds_until
 from resilient._core.breaker_policy import lesson
 from resilient._core.budget import Budget
 from resilient._core.chain_options import chain_policy, check_routes, last_resort, listed
@@ -46,6 +46,7 @@ from resilient._core.retry import RetryRun, Stop, Wait, give_up_note
 from resilient._core.shape import MOST_LEAVES, codes_of, entry, leaves, status_of
 from resilient._core.table_key import check_row, named
 from resilient._core.transient import Table
+from resilient._core.trips import Consecutive
 
 
 class Odd(Exception):
@@ -206,6 +207,32 @@ class TestBreaker:
         assert breaker.state == "disabled"
         assert breaker.enable()[:3] == ("disabled", "closed", "enabled")
         assert breaker.enable() is None
+
+    def test_a_half_open_circuit_knows_what_it_recovers_from(self):
+        """Whom it refuses hears of the same cause and origin as before; a closed one forgets."""
+        breaker = self.breaker()
+        cause = Cause("ConnectionError")
+        breaker.settle(breaker.admit(0)[0], Result(verdict="failure", now=0, cause=cause))
+        origin = breaker.origin
+        probe, change = breaker.admit(30)
+        refusal, _ = breaker.admit(31)
+        assert change[:3] == ("open", "half_open", "due")
+        assert (refusal.cause, refusal.origin) == (cause, origin)
+        breaker.settle(probe, Result(verdict="success", now=32))
+        assert (breaker.state, breaker.cause, breaker.origin) == ("closed", None, None)
+
+    def test_a_wait_of_the_users_is_taken_as_it_is(self):
+        """What a function for `open_for` said is the wait; the policy is not asked."""
+        breaker = self.breaker()
+        permit, _ = breaker.admit(0)
+        change = breaker.settle(permit, Result(verdict="failure", now=1, wait=7.0))
+        assert (change.open_for, breaker.waited, breaker.open_until) == (7, 7, 8)
+
+    def test_a_difference_that_is_rounded_down_is_made_longer(self):
+        """By the least there is: 0.2 + (0.9 - 0.2) is less than 0.9."""
+        assert 0.2 + (0.9 - 0.2) < 0.9
+        assert seconds_until(0.9, 0.2) == nextafter(0.9 - 0.2, inf)
+        assert 0.2 + seconds_until(0.9, 0.2) >= 0.9
 
     def test_a_slow_call_is_a_cause(self):
         """A circuit that opens without an error says that a call was slow."""
@@ -668,6 +695,18 @@ class TestShape:
         assert leaves(ExceptionGroup("", most)) == most
         assert leaves(ExceptionGroup("", [*most, Odd()])) is None
 
+    def test_a_class_in_the_place_of_a_code_is_not_called(self):
+        """Only a method gives a code: what it costs to make an object is anyone's guess."""
+        made = []
+
+        class Costly:
+            def __new__(cls):
+                made.append(cls)
+                return 7
+
+        assert [*codes_of(carrying(code=Costly))] == [None]
+        assert made == []
+
     def test_only_a_dictionary_has_entries(self):
         """What merely has a `get` is not asked."""
 
@@ -760,6 +799,13 @@ class TestTrips:
     def test_a_bad_option_is_named(self, make, text):
         """The sentence begins with the option."""
         assert refused(ValueError, make).startswith(text)
+
+    @pytest.mark.parametrize(
+        ("trip", "name"), [(consecutive, "consecutive"), (Consecutive, "Consecutive"), (7, "7")]
+    )
+    def test_what_is_no_rule_is_named(self, trip, name):
+        """A function that was not called and a class have their own names, all else is shown."""
+        assert refused(TypeError, any_of, trip).endswith(f" or time_window(30), not {name}")
 
 
 def test_the_time_for_which_a_chain_rests_is_thirty_seconds():
