@@ -67,7 +67,7 @@ TASKS = {
         (["tests/packaging/public_api.py"],),
     ),
     "mutants": Task(
-        "break each line of the core, and see which test notices (an hour)",
+        "break each line of the core, and see which test notices (a quarter of an hour)",
         "mutants",
         (["tests/core/mutation.py"],),
     ),

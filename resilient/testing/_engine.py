@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from resilient.testing._subject import Ready
     from resilient.testing._virtual import Backend
 
-Listening = Literal["all", "log", "nobody", "failing", "told"]
+Listening = Literal["all", "log", "nobody", "told"]
 """Who listens to a run: its log and spans, its log alone, nobody, its log and a listener that
 always raises, or everybody: spans, metrics and the lines of the library's log as well."""
 
@@ -120,7 +120,7 @@ async def _main(
             real=ready.real,
             explanation=ready.explanation,
             over=now(),
-            lines=tuple(lines),
+            lines=tuple(line for line in lines if not _is_ours(line)),
         ),
     )
 
@@ -159,13 +159,11 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
 def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Listener, ...]:
     if scene.listening == "nobody":
         return ()
-    if scene.listening == "failing":
-        return (log, _Failing())
     traced = () if spans is None else (spans._tracer(),)  # noqa: SLF001 - as above
     if scene.listening != "told":
         return (log, *traced)
     measured = () if spans is None else spans.listeners()
-    return (log, *measured, LogListener({}))
+    return (log, _Failing(), *measured, LogListener({}))
 
 
 class _Failing:
@@ -178,6 +176,11 @@ class _Failing:
 
 class _ListenerError(Exception):
     """What a listener failed with; it reaches nobody."""
+
+
+def _is_ours(line: LogRecord) -> bool:
+    """Tell whether a line is about the listener that fails."""
+    return isinstance(line.args, tuple) and line.args[:1] == (_Failing.__qualname__,)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, fields
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from resilient._core.faults import Fault
@@ -117,6 +118,11 @@ class Fail(_Step):
                 " each call raises an error of its own"
             )
         number(self.after, "Fail(after=)", least=0)
+        if isinstance(self.hint, bool) or not isinstance(self.hint, (int, float, NoneType)):
+            raise TypeError(
+                "Fail(hint=) must be a number, also one that no server should send, or None,"
+                f" not {shown(self.hint)}"
+            )
         if isinstance(self.hint, float) and math.isnan(self.hint):
             # The same one each time, so that equal schedules are equal.
             object.__setattr__(self, "hint", math.nan)

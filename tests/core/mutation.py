@@ -6,9 +6,9 @@
 mutmut changes one thing at a time (a constant, a comparison, an argument) and
 runs the tests that reach it. What no test notices is a survivor: it is killed
 by a new test, or listed in `survivors.md` beside this file with the reason why
-it makes no difference. Both are told here, with the score. It takes the better
-part of an hour on two cores, so CI does not run it. Patterns of names limit it
-to a module or a function.
+it makes no difference. Both are told here, with the score. It takes a quarter
+of an hour on two cores, so CI does not run it. Patterns of names limit it to a
+module or a function.
 
 The type in a `cast` is read by type checkers and by nobody else: its mutants
 are neither dead nor survivors, and are not counted.

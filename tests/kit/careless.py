@@ -25,7 +25,7 @@ from resilient._runtime import circuit, entry, ledger, limits, listeners, pause
 from resilient._runtime import fallback as chains
 from resilient._runtime import retry as retries
 from resilient.errors import CircuitOpen, Rejected, TimedOut
-from resilient.telemetry import _otel
+from resilient.telemetry import _logs, _metrics, _otel
 
 
 def a_retry_that(bug):
@@ -226,6 +226,20 @@ def texts_are_noted(patch):
         "give_up_note",
         lambda run, stop, elapsed, why: f"{real(run, stop, elapsed, why)}: scheduled in call 1",
     )
+
+
+def texts_are_logged(patch):
+    """Say what the error says, where its class would do."""
+    patch.setattr(_logs, "say", lambda error: f"{type(error).__name__}: {error}")
+
+
+def texts_are_measured(patch):
+    """Put what the error says into the attributes of a metric."""
+
+    def ended(self, event, call):
+        self._record("resilient.call.duration", event.elapsed, {"error": str(event.error)}, None)
+
+    patch.setattr(_metrics.MetricsListener, "_call_ended", ended)
 
 
 # Timeouts

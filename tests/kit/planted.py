@@ -242,6 +242,8 @@ BUGS = {
     ),
     "an end told twice": (PLAIN, careless.ends_are_told_twice, "one_end_per_attempt"),
     "a text in a note": (PLAIN, careless.texts_are_noted, "nothing_recorded"),
+    "a text in the log": (PLAIN, careless.texts_are_logged, "nothing_logged"),
+    "a text in a metric": (PLAIN, careless.texts_are_measured, "nothing_logged"),
     "a policy not explained": (LIMITED, careless.explain_leaves_out_the_first, "explained"),
 }
 CALLERS = {"a last resort shared": 3, "an error of another caller": 3}

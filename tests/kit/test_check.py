@@ -123,6 +123,7 @@ class TestWhatIsAsked:
                 "backend_agnostic",
                 "recovers",
                 "no_cycles",
+                "nothing_logged",
             }
         )
 

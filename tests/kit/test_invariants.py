@@ -81,6 +81,7 @@ BREAKS = {
     "no_cycles": ("an error kept in a frame", FAILS),
     "nothing_invented": ("an overflow", FAILS),
     "nothing_left_running": ("a task left running", FAILS),
+    "nothing_logged": ("a text in the log", FAILS),
     "nothing_recorded": ("a text in a note", FAILS),
     "nothing_swallowed": ("an error of another caller", FAILS),
     "one_end_per_attempt": ("an end told twice", FailureSchedule()),

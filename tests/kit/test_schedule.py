@@ -182,6 +182,18 @@ def test_a_schedule_is_frozen():
         ("FailureSchedule(jitter_seed=1.5)", ValueError, "must be a whole number of at least 0"),
         ("FailureSchedule(take=0)", ValueError, r"take=\) must be a whole number of at least 1"),
         ("FailureSchedule(pause=-1)", ValueError, r"pause=\) must be a number of at least 0"),
+        ("Fail(Busy())", TypeError, r"Fail\(error\) takes a class or a function, not the instance"),
+        ("Fail(Busy, hint='7')", TypeError, r"Fail\(hint=\) must be a number, .* None, not '7'"),
+        (
+            "Fail(Busy, hint=[7])",
+            TypeError,
+            r"Fail\(hint=\) must be a number, .* None, not a list",
+        ),
+        (
+            "Fail(Busy, hint=True)",
+            TypeError,
+            r"Fail\(hint=\) must be a number, .* None, not True",
+        ),
         ("Items(-1)", ValueError, r"Items\(n\) must be a whole number of at least 0"),
         ("Items('abc')", TypeError, r"Items\(n\) takes a number or a list of items, not 'abc'"),
         ("Items(1.5)", TypeError, r"Items\(n\) takes a number or a list of items, not 1.5"),

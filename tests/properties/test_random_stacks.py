@@ -77,7 +77,7 @@ def test_who_listens_changes_nothing(case, backend):
     """The calls and what they come to are the same with every listener and with none."""
     what, schedule = case
     run = simulate(what, schedule, backend=backend)
-    for listening in ("nobody", "failing"):
+    for listening in ("nobody", "told"):
         assert trace(run.details.again(listening=listening)) == trace(run)
 
 

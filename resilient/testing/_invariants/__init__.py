@@ -60,6 +60,7 @@ LOCAL: Final[tuple[Invariant, ...]] = (
 AGAIN: Final[tuple[Invariant, ...]] = (
     reruns.deterministic,
     reruns.telemetry_neutral,
+    reruns.nothing_logged,
     reruns.backend_agnostic,
     reruns.recovers,
     reruns.no_cycles,

@@ -1,7 +1,8 @@
 """Invariants that need another run of the same schedule to compare with.
 
-A second run, in front of a listener that always fails, shows whether the
-first was determined by its schedule. A third one, on the other backend and
+A second run, with spans, metrics, the log and a listener that always fails,
+shows whether the first was determined by its schedule, and what is told of it.
+A third one, on the other backend and
 with nobody listening, shows that neither matters. A fourth goes on when
 everything is well again, and shows that the pipeline recovers; the garbage
 collector stands still in it, so an error that only the collector would free
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient.testing._invariants._common import Broken, Found, kind
 from resilient.testing._invariants.recovering import recovery
+from resilient.testing._invariants.watching import leaked
 from resilient.testing._record import Raised
 from resilient.testing._virtual_run import Stuck
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 def deterministic(run: Run) -> Found:
     """The same schedule gives the same events at the same instants, whenever it is run."""
-    again = rerun(run, "failing")
+    again = rerun(run, "told")
     if isinstance(again, str):
         yield Broken("the same run again", again)
         return
@@ -43,7 +45,7 @@ def deterministic(run: Run) -> Found:
 
 def telemetry_neutral(run: Run) -> Found:
     """Who listens changes nothing: neither a listener that always fails nor nobody at all."""
-    again = rerun(run, "failing")
+    again = rerun(run, "told")
     if again is not None and not isinstance(again, str) and outcome_of(again) != outcome_of(run):
         log = rerun(run, "log")
         if log is not None and not isinstance(log, str) and outcome_of(log) == outcome_of(run):
@@ -58,6 +60,20 @@ def telemetry_neutral(run: Run) -> Found:
     loud = rerun(run, "log", other)
     if loud is not None and not isinstance(loud, str) and outcome_of(loud) == outcome_of(run):
         yield _difference("the same when nobody listens", outcome_of(run), outcome_of(silent))
+
+
+def nothing_logged(run: Run) -> Found:
+    """No argument, value or text of an error is in a metric or a line of the log."""
+    again = rerun(run, "told")
+    if again is not None and not isinstance(again, str):
+        yield from leaked(_logged(again))
+
+
+def _logged(run: Run) -> Iterator[tuple[str, str]]:
+    for metric in () if run.spans is None else run.spans.metrics.values():
+        yield f"the metric {metric.name!r}", repr([point.attributes for point in metric.points])
+    for line in run.details.lines:
+        yield "a line of the log", repr(vars(line))
 
 
 def backend_agnostic(run: Run) -> Found:
