@@ -251,6 +251,7 @@ def _options(
         key=cast("Any", key),
         per=cast("Any", per),
         window=None if trip is None else rule.window,
+        patience=None if open_for is None and probe_timeout is None else patience,
         written=(rule, places, wanted, patience, policy.mode, *map(_comparable, asked)),
     )
 

@@ -43,6 +43,11 @@ class CircuitBreakerPart:
         return None if self.options is None else self.options.window
 
     @property
+    def patience(self) -> float | None:
+        """The seconds for which a probe keeps its place, where somebody has said so."""
+        return None if self.options is None else self.options.patience
+
+    @property
     def is_keyed(self) -> bool:
         """Whether it is written with a circuit for each key or instance."""
         return self.options is not None and self.options.is_keyed

@@ -73,18 +73,30 @@ def _pair(outer: Policy, inner: Policy) -> Iterator[str]:
             " put the breaker inside the retry"
         )
     if isinstance(outer, CircuitBreakerPart) and isinstance(inner, Timeout):
-        window = outer.window
         longest = inner.first_item if inner.seconds == inf else inner.seconds
-        if window is not None and window < 2 * longest < inf:
-            yield (
-                f"the circuit breaker looks back {window:.6g} s and an attempt may take"
-                f" {longest:.6g} s: it has forgotten the first timeout when it sees the"
-                f" second; make the window at least {2 * longest:.6g} s"
-            )
+        if longest < inf:
+            yield from _too_short_for(outer, longest)
     if isinstance(outer, Retry) and inner.kind == "fallback":
         yield (
             "fallback inside retry hides the failures from it, so nothing is tried again;"
             " put the fallback outside"
+        )
+
+
+def _too_short_for(breaker: CircuitBreakerPart, longest: float) -> Iterator[str]:
+    """Say what of a breaker is over before an attempt of `longest` seconds may be."""
+    window, patience = breaker.window, breaker.patience
+    if window is not None and window < 2 * longest:
+        yield (
+            f"the circuit breaker looks back {window:.6g} s and an attempt may take"
+            f" {longest:.6g} s: it has forgotten the first timeout when it sees the"
+            f" second; make the window at least {2 * longest:.6g} s"
+        )
+    if patience is not None and patience <= longest:
+        yield (
+            f"a probe of the circuit breaker keeps its place for {patience:.6g} s and an"
+            f" attempt may take {longest:.6g} s: when a probe hangs, its timeout comes too late"
+            f" to open the circuit again; make probe_timeout longer than {longest:.6g} s"
         )
 
 

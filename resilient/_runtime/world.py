@@ -51,6 +51,8 @@ class Options:
     written: tuple[object, ...] = ()
     window: float | None = field(default=None, compare=False)
     """The seconds that its rule looks back, where somebody has given one."""
+    patience: float | None = field(default=None, compare=False)
+    """The seconds for which a probe keeps its place, where somebody has said so."""
 
     @property
     def is_keyed(self) -> bool:

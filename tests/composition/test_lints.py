@@ -355,6 +355,25 @@ class TestBreakers:
         stack(circuit_breaker("x", **breaker), timeout(8))
         stack(retry(), circuit_breaker("y", **breaker), timeout(5))
 
+    @pytest.mark.parametrize("given", [{"open_for": 8}, {"probe_timeout": 8}])
+    def test_a_probe_that_loses_its_place_before_its_timeout_is_reported(self, given):
+        """Both figures are named: the timeout of a hanging probe would be a stale result."""
+        told = r"keeps its place for 8 s and an attempt may take 8 s.*longer than 8 s"
+        with pytest.warns(PolicyOrderWarning, match=told):
+            stack(circuit_breaker("x", **given), timeout(8))
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"open_for": 8.001}, {"open_for": 8, "probe_timeout": 8.001}, {}],
+        ids=["long enough", "a patience of its own", "the default"],
+    )
+    def test_a_probe_that_keeps_its_place_is_not_reported(self, given):
+        """A default never warns, nor does a probe that has the time for its timeout."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            stack(circuit_breaker("x", **given), timeout(8))
+            stack(circuit_breaker("y"), timeout(60))
+
     def test_targets_with_nothing_in_common_but_a_breaker_are_reported(self):
         """One breaker over several keys turns a partial outage into a total one."""
         shared = circuit_breaker("shared")

@@ -86,7 +86,7 @@ def test_Z05_the_function_sees_it_once(backend):
         return note
 
     async def main():
-        breaker = circuit_breaker("Z05", trip=consecutive(1), open_for=1)
+        breaker = circuit_breaker("Z05", trip=consecutive(1), open_for=1, probe_timeout=9)
         policies = stack(retry(attempts=3), breaker, timeout(8))
         inner = policies(noting("function", anyio.sleep_forever))
         outer = stack(fallback(degrade=value(7)), timeout(30))(noting("between", inner))
@@ -138,7 +138,7 @@ async def interleaving(seed, delivery):
     """Let a result, a cancellation and limits meet at one instant, in a random order."""
     chance = random.Random(seed)
     budget = RetryBudget("Z06")
-    breaker = circuit_breaker("Z06", open_for=1, probes=9, successes=1)
+    breaker = circuit_breaker("Z06", open_for=1, probe_timeout=9, probes=9, successes=1)
     began = await half_opened(breaker) if chance.randrange(2) else 0.0
     log = Log()
     failures = chance.randrange(3)

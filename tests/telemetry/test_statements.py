@@ -99,14 +99,14 @@ STACKS = {
     ],
     "breaker": lambda: [
         retry(attempts=5, backoff=[0.5, 1, 0.5, 2], on=(transient, CircuitOpen)),
-        circuit_breaker("db", trip=consecutive(2), open_for=1.2, on=Exception),
+        circuit_breaker("db", trip=consecutive(2), open_for=1.2, probe_timeout=4, on=Exception),
         timeout(3),
     ],
     "breaker in a chain": lambda: [
         timeout(20),
         lambda one, other: fallback(to=[one, other]),
         retry(attempts=3, backoff=[0.5]),
-        circuit_breaker("db", trip=consecutive(1), open_for=0.8, on=Exception),
+        circuit_breaker("db", trip=consecutive(1), open_for=0.8, probe_timeout=4, on=Exception),
         timeout(3),
     ],
     "breaker that observes": lambda: [
@@ -390,7 +390,7 @@ STREAMS = {
     ],
     "breaker": lambda _: [
         retry(attempts=4, backoff=[0.5]),
-        circuit_breaker("db", trip=consecutive(1), open_for=0.8, on=Exception),
+        circuit_breaker("db", trip=consecutive(1), open_for=0.8, probe_timeout=31, on=Exception),
         timeout(30, **LIMITS),
     ],
 }
