@@ -12,6 +12,8 @@ is found as well.
 from __future__ import annotations
 
 import re
+import traceback
+import warnings
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,9 @@ def telemetry_neutral(run: Run) -> Found:
     # Where several may be first, one backend is as good as the other, but not the same.
     other = run.backend if _has_ties(run) else _elsewhere(run)
     silent = rerun(run, "nobody", other)
+    if its_own(run) and not isinstance(silent, str | None) and _needs_its_loop(silent):
+        other = run.backend
+        silent = rerun(run, "nobody", other)
     if silent is None or isinstance(silent, str) or outcome_of(silent) == outcome_of(run):
         return
     loud = rerun(run, "log", other)
@@ -135,12 +140,19 @@ def _elsewhere(run: Run) -> Backend:
 
 def _needs_its_loop(run: Run) -> bool:
     """Tell whether code of the user's has asked the other library for its loop."""
-    errors = (one.error for one in run.results if isinstance(one, Raised))
-    return any(
-        isinstance(error, RuntimeError | TypeError) and _NEEDS_ITS_LOOP.search(str(error))
-        for raised in errors
-        for error in linked(raised, contexts=True)
-    )
+    errors = [
+        error
+        for one in run.results
+        if isinstance(one, Raised)
+        for error in linked(one.error, contexts=True)
+        if isinstance(error, RuntimeError | TypeError) and _NEEDS_ITS_LOOP.search(str(error))
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        for error in errors:
+            # Coroutines that were given to what cannot run here.
+            traceback.clear_frames(error.__traceback__)
+    return bool(errors)
 
 
 # What asyncio's functions say on trio, what trio says of them, and what its own say on asyncio.
