@@ -101,15 +101,11 @@ def _cut_off(run: Run, before: TargetCall, after: TargetCall) -> bool:
     """Tell whether a call may have been cancelled by what stands around it, and not for good."""
     if its_own(run) or not run.details.noted:
         # A limit that is written by hand says nothing, nor does one that nobody heard.
-        return not (isinstance(before.step, Fail) and _is_no_exception(before.step.error))
+        return not (isinstance(before.step, Fail) and before.step.error is type(before.error))
     return any(
         isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
         for noted in run.details.noted
     )
-
-
-def _is_no_exception(error: object) -> bool:
-    return isinstance(error, type) and not issubclass(error, Exception)
 
 
 def gives_up_for_a_reason(run: Run) -> Found:
