@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from resilient._core.deadline import left
 from resilient._runtime.clock import Runtime, last, runtime, runtime_of
 from resilient._runtime.ledger import Ledger
-from resilient._runtime.listeners import process
 from resilient._runtime.plan import Plan
 from resilient._runtime.scopes import scopes_left
 
@@ -71,9 +70,10 @@ class Call(Ledger):
         self.cancelling = 0 if task is None else task.cancelling()
         self.runtime = runtime
         self.parent = current.get()
-        if process.watch is not None and "opentelemetry.context" in modules:
-            process.watch()
-        self.loud = listeners = process.loud
+        audience = runtime.audience
+        if audience.watch is not None and "opentelemetry.context" in modules:
+            audience.watch()
+        self.loud = listeners = audience.loud
         if listeners or plan.listeners:
             self.loud = self.listeners = plan.listeners + listeners
         self.started = self.resumed = runtime.clock()
@@ -163,7 +163,7 @@ def call_at_hand(name: str) -> Call:
         made.runtime = _nowhere
     made.plan = Plan(name=name, function=name, policies=("circuit_breaker",), targets=(name,))
     made.task, made.cancelling, made.parent = None, 0, None
-    made.loud = made.listeners = process.loud
+    made.loud = made.listeners = made.runtime.audience.loud
     made.started = made.resumed = made.runtime.clock()
     made.limit = inf
     made.attempt = 0

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
+from resilient._runtime.listeners import Process, process
 from resilient._runtime.world import World
 from resilient._runtime.world import process as whole_process
 
@@ -42,6 +43,7 @@ class Runtime:
 
     __slots__ = (
         "__weakref__",
+        "audience",
         "backend",
         "clock",
         "in_flight",
@@ -60,6 +62,8 @@ class Runtime:
         self.random: random.Random = process_random
         # Where its circuit breakers live: all loops share one world, a simulated run has its own.
         self.world: World = whole_process.world
+        # Who is told of its calls, likewise.
+        self.audience: Process = process
         self.tables: dict[float, Table] = {}
         # The tasks that a limit of ours is cancelling right now (asyncio only).
         self.in_flight: dict[asyncio.Task[Any], Any] = {}
@@ -96,6 +100,14 @@ def now() -> float:
         return runtime().clock()
     except RuntimeError:
         return time.monotonic()
+
+
+def audience() -> Process:
+    """Return who is told of calls made here: the whole process's where no loop runs."""
+    try:
+        return runtime().audience
+    except RuntimeError:
+        return process
 
 
 def world() -> World:

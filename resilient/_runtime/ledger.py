@@ -33,7 +33,7 @@ from resilient._core.outcome import (
     Verdict,
     WaitSource,
 )
-from resilient._runtime.listeners import process, tell
+from resilient._runtime.listeners import tell
 from resilient.errors import Rejected
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Ledger:
     def report(self, event: Event) -> None:
         """Tell everybody: this is about something that went wrong."""
         self.tell(event)
-        tell(process.quiet, event, cast("Call", self))
+        tell(self.runtime.audience.quiet, event, cast("Call", self))
 
     def report_behind(self, event: Event) -> None:
         """Report `event`, which is a consequence of how the open attempt ends, behind that."""

@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import shown
-from resilient._runtime.listeners import once, process
+from resilient._runtime.clock import audience
+from resilient._runtime.listeners import once
 from resilient.telemetry import names
 
 if TYPE_CHECKING:
@@ -44,15 +45,16 @@ def count(name: str, number: float, attributes: Mapping[str, AttributeValue], /)
         )
     if not number >= 0:
         raise ValueError(f"count({name!r}, number) must be at least 0, not {shown(number)}")
-    if process.watch is not None and "opentelemetry.context" in sys.modules:
-        process.watch()
+    told = audience()
+    if told.watch is not None and "opentelemetry.context" in sys.modules:
+        told.watch()
     metrics: Any = sys.modules.get("resilient.telemetry._metrics")
     if metrics is None:
         return
-    told = dict(attributes)
-    for listener in process.loud:
+    labelled = dict(attributes)
+    for listener in told.loud:
         if isinstance(listener, metrics.MetricsListener):
-            _add(cast("MetricsListener", listener), name, number, told)
+            _add(cast("MetricsListener", listener), name, number, labelled)
 
 
 def _add(listener: MetricsListener, name: str, number: float, attributes: Attributes) -> None:

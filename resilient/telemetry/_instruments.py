@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import Observation
 
-from resilient._runtime.listeners import once, process
+from resilient._runtime.clock import audience
+from resilient._runtime.listeners import once
 from resilient.telemetry import names
 from resilient.telemetry._observed import OBSERVED
 from resilient.telemetry._version import version
@@ -79,7 +80,7 @@ class Instruments:
             return ()
 
     def _is_installed(self) -> bool:
-        return any(getattr(one, "instruments", None) is self for one in process.loud)
+        return any(getattr(one, "instruments", None) is self for one in audience().loud)
 
 
 _known: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()

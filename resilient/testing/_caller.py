@@ -144,6 +144,7 @@ class Caller:
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope:
                 if cancel_at <= now():
+                    self.awake = True
                     self._cancel(scope.cancel)
                 else:
                     group.start_soon(self._cancel_later, cancel_at, task, scope.cancel)

@@ -11,7 +11,7 @@ import anyio
 
 from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.clock import now, runtime
-from resilient._runtime.listeners import process, unheard
+from resilient._runtime.listeners import Process, process, unheard
 from resilient._runtime.world import World
 from resilient.telemetry._logs import LogListener
 from resilient.testing._backend import running
@@ -26,7 +26,7 @@ from resilient.testing._run import CallerRun, Run
 from resilient.testing._spans import CapturedSpans
 from resilient.testing._tasks import all_blocked
 from resilient.testing._virtual import virtual_time
-from resilient.testing._virtual_run import Stuck
+from resilient.testing._virtual_run import Stuck, one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -66,9 +66,10 @@ def run_once(
     log = Log(original=scene.original, playing=schedule)
     main = partial(_main, make, schedule, scene, log)
     try:
-        return virtual_time(
-            main, backend=scene.backend, seed=schedule.jitter_seed, horizon=scene.horizon
-        )
+        with one_at_a_time:
+            return virtual_time(
+                main, backend=scene.backend, seed=schedule.jitter_seed, horizon=scene.horizon
+            )
     except Stuck as stuck:
         for call in log.calls:
             if (call.ended or 0) >= scene.horizon:  # it was given up, and has not come to an end
@@ -186,15 +187,13 @@ def _is_ours(line: LogRecord) -> bool:
 @contextmanager
 def _told(listeners: tuple[Listener, ...], scene: Scene, lines: list[LogRecord]) -> Generator[None]:
     """Let `listeners` hear every call; those of the process hear nothing of a simulated run."""
-    before = process.loud, process.quiet, process.watch
-    process.loud = (*listeners, *process.loud) if scene.others else listeners
-    if not scene.others:
-        process.quiet, process.watch = (), None
-    try:
-        with _logged(scene, lines):
-            yield
-    finally:
-        process.loud, process.quiet, process.watch = before
+    runtime().audience = audience = Process()
+    audience.loud = listeners
+    if scene.others:
+        audience.loud += process.loud
+        audience.quiet, audience.watch = process.quiet, process.watch
+    with _logged(scene, lines):
+        yield
 
 
 def _logged(scene: Scene, lines: list[LogRecord]) -> AbstractContextManager[None]:

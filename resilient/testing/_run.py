@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 class CallerRun:
     """What came of one caller: when it began and ended, with what, and what it left undone.
 
-    `cancelled_awake` says that what it waited for had come at that very
-    instant, so that the cancellation met it at its next await. `troubles` are
+    `cancelled_awake` says that it was about to begin, or that what it waited
+    for had come at that very instant, so that the cancellation met it at its
+    next await. `troubles` are
     facts that should not be: a cancellation that was not taken back, a context
     that is not as it was.
 

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from resilient.testing import _tasks
-from resilient.testing._virtual_run import Stuck, VirtualRun
+from resilient.testing._virtual_run import Stuck, VirtualRun, one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -51,7 +51,7 @@ def run(
         finally:
             trio.lowlevel.remove_instrument(watch)
 
-    with _shuffled_the_same_way():
+    with one_at_a_time, _shuffled_the_same_way():
         trio.run(begin, clock=clock)
     return result.pop()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import AsyncGeneratorType
 
+
+one_at_a_time = RLock()
+"""Held by what changes something of the whole process while it runs: trio's source of chance, the
+garbage collector, the log. In other threads the next one waits for that."""
 
 PATIENCE = 1.0
 """Real seconds for which the clock stands still when only a worker thread works."""

@@ -76,8 +76,11 @@ def _knows(
 
 def _unaware(run: Run, caller: CallerRun) -> bool:
     """Tell whether the user's code went on when it was cancelled, until its next await."""
-    begun = caller.started < _asked_at(caller)
-    return its_own(run) and (caller.cancelled_awake or not begun)
+    return its_own(run) and caller.cancelled_awake
+
+
+def _had_begun(caller: CallerRun) -> bool:
+    return caller.started < (caller.cancelled_at or 0.0)
 
 
 def _asked_at(caller: CallerRun) -> float:
@@ -127,7 +130,7 @@ def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) 
 def _came_awake(run: Run, caller: CallerRun, last: TargetCall) -> bool:
     """Tell whether the last call was over before the first await behind the cancellation."""
     ended = last.ended == _asked_at(caller) and not is_cancellation(last.error)
-    return ended and (caller.cancelled_awake or _unaware(run, caller))
+    return ended and caller.cancelled_awake and (its_own(run) or _had_begun(caller))
 
 
 def _error(result: object) -> BaseException | None:

@@ -17,7 +17,7 @@ from resilient.testing._invariants._common import Broken, Found, calls_of, kind,
 from resilient.testing._record import Cancelled, Raised, Returned
 from resilient.testing._schedule import FailureSchedule
 from resilient.testing._steps import Fail, Items, Ok
-from resilient.testing._virtual_run import Stuck
+from resilient.testing._virtual_run import Stuck, one_at_a_time
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -247,6 +247,7 @@ class _Collector:
         self._marks = marks
 
     def __enter__(self) -> Self:
+        one_at_a_time.acquire()
         self._enabled = gc.isenabled()
         gc.disable()
         gc.freeze()  # nothing that was there before is looked at
@@ -266,6 +267,7 @@ class _Collector:
             gc.unfreeze()
             if self._enabled:
                 gc.enable()
+            one_at_a_time.release()
 
     def _is_marked(self, one: object) -> bool:
         return self._marks.get(id(one)) is type(one)
