@@ -86,6 +86,10 @@ def schedules_for(interest: Interest, cancellation: bool) -> SearchStrategy[Fail
         interest,
         # So many failures come first, of as many callers as it takes: a breaker trips, or just not.
         trips=st.sampled_from(interest.trips or [0]),
+        # A call that began before them is answered when the circuit is half open.
+        stale=st.none() | st.sampled_from(interest.outlasts) if interest.outlasts else st.none(),
+        # Who is cancelled is the first caller, or the one that comes last: a probe.
+        last=st.booleans() if interest.outlasts else st.none(),
         steps=st.lists(_steps(first), max_size=interest.steps),
         then=_then(first),
         fallbacks=st.tuples(*map(_of_further, others)),
@@ -101,6 +105,8 @@ def _schedules_for(
     interest: Interest,
     *,
     trips: SearchStrategy[int],
+    stale: SearchStrategy[float | None],
+    last: SearchStrategy[bool | None],
     steps: SearchStrategy[list[Step]],
     then: SearchStrategy[Step],
     fallbacks: SearchStrategy[tuple[FailureSchedule, ...]],
@@ -114,12 +120,19 @@ def _schedules_for(
     at, delivery = draw(cancelled) or _NOBODY
     while others and others[-1] == FailureSchedule():
         others.pop()
-    crowd = -(-trip // interest.per_caller)
+    leaf = interest.leaves[0]
+    late = draw(stale) if trip else None
+    early = [] if late is None else [Ok(leaf.good[0], after=late)]
+    crowd = len(early) + -(-trip // interest.per_caller)
+    starts = _instants([*[0.0] * crowd, *between][: interest.callers - 1])
+    if at is not None and draw(last):
+        starts = (starts[-1], *starts[:-1])
+        at += starts[0]
     return FailureSchedule(
-        [*[Fail(interest.leaves[0].errors[0])] * trip, *found],
+        [*early, *[Fail(leaf.errors[0])] * trip, *found],
         then=ever,
         fallbacks=others,
-        arrivals=_instants([*[0.0] * crowd, *between][: interest.callers - 1]),
+        arrivals=starts,
         cancel_at=at,
         cancel=delivery,
         jitter_seed=draw(_SEEDS),

@@ -26,6 +26,7 @@ from resilient.testing._subject import example_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from resilient._core.breaker_policy import BreakerPolicy
     from resilient.testing._anatomy import Choice, Guarded, Spot
 
 _GOOD: Final[tuple[Any, ...]] = ("ok", 1, True, [1], {"ok": True}, 200)
@@ -66,6 +67,8 @@ class Interest:
     steps: int
     trips: list[int]
     """How many calls should fail first, to trip a breaker or just not."""
+    outlasts: list[float] = field(default_factory=list[float])
+    """How long a call should take that began before a circuit opened, and ends when it probes."""
     per_caller: int = 1
     """How many calls one caller makes of the first function, when all of them fail."""
     pauses: list[float] = field(default_factory=lambda: [0.0])
@@ -109,6 +112,7 @@ def interest_of(
         callers=callers,
         steps=int(min(_MOST_STEPS, attempts + 2)),
         trips=trips,
+        outlasts=unique([wait + 0.25 for part in breakers for wait in _open_times(part)]),
         per_caller=max(1, int(min(attempts, _MOST_STEPS))),
         pauses=unique([0.0, *(gap for leaf in leaves for gap in leaf.gaps)]),
     )
@@ -215,22 +219,29 @@ def _gaps(breakers: list[Around], latencies: Sequence[float]) -> list[float]:
     """Return gaps between callers: at once, and around the time for which a circuit is open."""
     found = [0.0, 1.0]
     for part in breakers:
-        policy = cast("CircuitBreakerPart", part.policy)
-        options = (policy.options or policy.default).policy
-        waits = [options.open_for.wait(1, rnd, None) for rnd in (0.0, 1.0)]
-        for wait in unique(waits):
-            if wait > 0:
-                found += _near(wait)
+        for wait in _open_times(part):
+            found += _near(wait)
+        options = _options(part)
         found += [options.probe_timeout, options.trip.window]
     return unique(gap for gap in [*found, *latencies[1:3]] if isfinite(gap) and gap >= 0)
+
+
+def _options(breaker: Around) -> BreakerPolicy:
+    policy = cast("CircuitBreakerPart", breaker.policy)
+    return (policy.options or policy.default).policy
+
+
+def _open_times(breaker: Around) -> list[float]:
+    """Return the shortest and the longest time for which a circuit is open at first."""
+    waits = [_options(breaker).open_for.wait(1, rnd, None) for rnd in (0.0, 1.0)]
+    return [wait for wait in unique(waits) if wait > 0]
 
 
 def _trips(breakers: list[Around]) -> list[int]:
     """Return how many failures trip a breaker, one fewer, one more: 0 first, for none at all."""
     sizes: set[int] = set()
     for part in breakers:
-        policy = cast("CircuitBreakerPart", part.policy)
-        sizes |= set(_sizes((policy.options or policy.default).policy.trip))
+        sizes |= set(_sizes(_options(part).trip))
     near = sorted({number for size in sizes for number in (size - 1, size, size + 1)} - {0})
     return [0, *(number for number in near if number <= _MOST_CALLERS)]
 

@@ -375,6 +375,34 @@ def stale_results_count(patch):
     patch.setattr(breaker.Breaker, "learn", learn)
 
 
+def stale_results_close_half_open(patch):
+    """Close a half-open circuit when a call of an earlier period comes back well."""
+    real = breaker.Breaker.learn
+
+    def learn(self, evidence, result):
+        if self.state == "half_open" and result.verdict == "success":
+            return self._close("recovered")
+        return real(self, evidence, result)
+
+    patch.setattr(breaker.Breaker, "learn", learn)
+
+
+def a_cancelled_probe_is(verdict):
+    """Return what learns from a cancelled probe as if it had ended otherwise."""
+
+    def plant(patch):
+        real = breaker.Breaker.settle
+
+        def settle(self, permit, result):
+            if isinstance(permit.period, HalfOpen) and result.verdict == "neutral":
+                result = replace(result, verdict=verdict)
+            return real(self, permit, result)
+
+        patch.setattr(breaker.Breaker, "settle", settle)
+
+    return plant
+
+
 def evidence_is_kept(patch):
     """Close with the evidence that the circuit was opened by."""
     real = breaker.Breaker._close

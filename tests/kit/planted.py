@@ -186,6 +186,21 @@ BUGS = {
         "neutral_teaches_nothing",
     ),
     "a stale result": (BROKEN, careless.stale_results_count, "stale_ignored"),
+    "a stale result in half open": (
+        BROKEN,
+        careless.stale_results_close_half_open,
+        "stale_ignored",
+    ),
+    "a cancelled probe that closes": (
+        BROKEN,
+        careless.a_cancelled_probe_is("success"),
+        "neutral_teaches_nothing",
+    ),
+    "a cancelled probe that opens": (
+        BROKEN,
+        careless.a_cancelled_probe_is("failure"),
+        "neutral_teaches_nothing",
+    ),
     "evidence kept": (
         circuit_breaker("kit.twice", trip=consecutive(2), open_for=10)(ask),
         careless.evidence_is_kept,
