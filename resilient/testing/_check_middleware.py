@@ -144,7 +144,7 @@ def _arguments(parts: Sequence[Middleware]) -> tuple[Argument, ...]:
             mine = [one.name for one in parameters if one.kind in wanted]
             open_ended = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
             names = mine or (names if open_ended else [])
-    return tuple(Argument(f"the kit's argument {name}") for name in names)
+    return tuple(Argument(f"the argument of the kit {name}") for name in names)
 
 
 def _report(name: str, broken: Sequence[Broken]) -> InvariantBroken:

@@ -88,6 +88,8 @@ def schedules_for(interest: Interest, cancellation: bool) -> SearchStrategy[Fail
         trips=st.sampled_from(interest.trips or [0]),
         # A call that began before them is answered when the circuit is half open.
         stale=st.none() | st.sampled_from(interest.outlasts) if interest.outlasts else st.none(),
+        # They come at once, and together spend a budget.
+        crowd=st.sampled_from([0, interest.crowd] if interest.crowd else [0]),
         # Who is cancelled is the first caller, or the one that comes last: a probe.
         last=st.booleans() if interest.outlasts else st.none(),
         steps=st.lists(_steps(first), max_size=interest.steps),
@@ -106,6 +108,7 @@ def _schedules_for(
     *,
     trips: SearchStrategy[int],
     stale: SearchStrategy[float | None],
+    crowd: SearchStrategy[int],
     last: SearchStrategy[bool | None],
     steps: SearchStrategy[list[Step]],
     then: SearchStrategy[Step],
@@ -123,8 +126,8 @@ def _schedules_for(
     leaf = interest.leaves[0]
     late = draw(stale) if trip else None
     early = [] if late is None else [Ok(leaf.good[0], after=late)]
-    crowd = len(early) + -(-trip // interest.per_caller)
-    starts = _instants([*[0.0] * crowd, *between][: interest.callers - 1])
+    together = max(draw(crowd), len(early) + -(-trip // interest.per_caller))
+    starts = _instants([*[0.0] * together, *between][: interest.callers - 1])
     if at is not None and draw(last):
         starts = (starts[-1], *starts[:-1])
         at += starts[0]

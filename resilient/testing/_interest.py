@@ -69,6 +69,8 @@ class Interest:
     """How many calls should fail first, to trip a breaker or just not."""
     outlasts: list[float] = field(default_factory=list[float])
     """How long a call should take that began before a circuit opened, and ends when it probes."""
+    crowd: int = 0
+    """How many callers it takes to spend a budget."""
     per_caller: int = 1
     """How many calls one caller makes of the first function, when all of them fail."""
     pauses: list[float] = field(default_factory=lambda: [0.0])
@@ -83,27 +85,25 @@ class Interest:
 def interest_of(
     what: Any,  # noqa: ANN401 - a function, a pipeline or a manager
     callers: int | None,
-    good: Sequence[Any],
-    bad: Sequence[Any],
+    errors: Sequence[Error] = (),
+    good: Sequence[Any] = (),
+    bad: Sequence[Any] = (),
 ) -> Interest | None:
     """Return what is worth trying of `what`; `None` where nothing is known of it."""
     with fresh_breakers():  # reading a pipeline defines its breakers once more
         node = example_of(what)
     if node is None:
         return None
-    leaves = [_of_leaf(node, path, list(good), list(bad)) for path in _paths(node)]
+    leaves = [_of_leaf(node, path, list(errors), list(good), list(bad)) for path in _paths(node)]
     breakers = [part for one in node.everything for part in one.around("circuit_breaker")]
-    budgets = any(
-        getattr(part.policy, "budget", None)
-        for one in node.everything
-        for part in one.around("retry")
-    )
+    retrying = [part for one in node.everything for part in one.around("retry")]
+    spenders = [number for part in retrying if (number := _spenders(part))]
     trips = _trips(breakers)
     attempts = _attempts(node)
     if callers is None:
-        callers = 3 if budgets else 1
+        callers = max([1, *spenders])
         if breakers:
-            callers = min(_MOST_CALLERS, max(trips, default=1) + 3)
+            callers = min(_MOST_CALLERS, max(callers, max(trips, default=1) + 3))
     longest = sorted({seconds for leaf in leaves for seconds in leaf.latencies})
     return Interest(
         leaves=leaves,
@@ -112,6 +112,7 @@ def interest_of(
         callers=callers,
         steps=int(min(_MOST_STEPS, attempts + 2)),
         trips=trips,
+        crowd=max(spenders, default=0),
         outlasts=unique([wait + 0.25 for part in breakers for wait in _open_times(part)]),
         per_caller=max(1, int(min(attempts, _MOST_STEPS))),
         pauses=unique([0.0, *(gap for leaf in leaves for gap in leaf.gaps)]),
@@ -146,7 +147,11 @@ def _paths(node: Guarded) -> list[list[tuple[Guarded, Spot]]]:
 
 
 def _of_leaf(
-    node: Guarded, path: list[tuple[Guarded, Spot]], good: list[Any], bad: list[Any]
+    node: Guarded,
+    path: list[tuple[Guarded, Spot]],
+    errors: list[Error],
+    good: list[Any],
+    bad: list[Any],
 ) -> OfLeaf:
     above = [part for one, spot in path for part in one.above(spot.place)]
     around = [part for part in above if isinstance(part, Around)]
@@ -159,7 +164,7 @@ def _of_leaf(
     opening = min((one.first_item for one in seconds), default=inf)
     between = min((one.between_items for one in seconds), default=inf)
     return OfLeaf(
-        errors=errors_of(around, choices),
+        errors=unique([*errors, *errors_of(around, choices)]),
         latencies=_latencies(limits),
         hints=_hints(around, limits) if retries(around) or choices else [],
         good=_good(node.name, judges, good),
@@ -254,6 +259,16 @@ def _sizes(trip: Any) -> Iterator[int]:  # noqa: ANN401 - a rule of any kind
         yield max(trip.rates.min_calls, 1)
     else:
         yield int(getattr(trip, "failures", 1))
+
+
+def _spenders(retry: Around) -> int:
+    """Return how many callers it takes to spend a budget, if all that they try fails."""
+    policy = cast("Retry", retry.policy)
+    if policy.budget is None:
+        return 0
+    taken = policy.times - 1 - policy.budget.ratio  # what a caller takes more than it brings
+    most = inf if taken <= 0 else (policy.budget.reserve + 1) / taken + 1
+    return ceil(min(_MOST_CALLERS, max(3, most)))
 
 
 def _attempts(node: Guarded) -> float:

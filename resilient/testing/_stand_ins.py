@@ -65,7 +65,7 @@ def arguments_of(what: Any, given: Mapping[str, Any]) -> tuple[Argument, ...]:  
         return ()
     wanted = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     return tuple(
-        Argument(f"the kit's argument {one.name}")
+        Argument(f"the argument of the kit {one.name}")
         for one in parameters
         if one.kind in wanted and one.default is inspect.Parameter.empty and one.name not in given
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.options import number, shown, whole
 from resilient._kinds import is_stream
 from resilient.testing._interest import interest_of, of_function
+from resilient.testing._interest_errors import unique
 from resilient.testing._steps import Fail
 from resilient.testing._subject import is_guarded
 
@@ -65,6 +66,7 @@ def schedules_for(
     *,
     cancellation: bool = True,
     callers: int | None = None,
+    errors: Sequence[Any] = (),
     good: Sequence[Any] = (),
     bad: Sequence[Any] = (),
 ) -> SearchStrategy[FailureSchedule]:
@@ -81,9 +83,16 @@ def schedules_for(
     `schedules()`, with cancellations.
 
     With `cancellation=False` nobody is cancelled. `callers` is the most there
-    are (default: 1, or as many as a breaker or a budget needs). `good` and
+    are (default: 1, or as many as a breaker or a budget needs). `errors` are
+    drawn in front of those that are found, as `Fail` takes them: give some
+    where `on=` accepts only what cannot be made without arguments. `good` and
     `bad` are values for functions with an `on_result` that takes only some
     kind of value.
+
+    >>> from resilient import retry
+    >>> class Busy(Exception):
+    ...     def __init__(self, host: str, port: int) -> None: ...
+    >>> drawn = schedules_for(retry(on=Busy), errors=[lambda: Busy("localhost", 80)])
 
     Bad options are a `ValueError` or `TypeError` at once, and an `ImportError`
     names the extra where Hypothesis is missing.
@@ -94,10 +103,14 @@ def schedules_for(
         )
     if callers is not None:
         whole(callers, "schedules_for(callers=)")
-    interest = interest_of(what, callers, good, bad)
+    given = list(errors)
+    for error in given:
+        Fail(error)
+    interest = interest_of(what, callers, given, good, bad)
     if interest is None:
         stream = is_stream(what)
-        plain = schedules(good=good, bad=bad, streams=stream)
+        found = unique([*given, ConnectionError, ValueError])
+        plain = schedules(found, good=good, bad=bad, streams=stream)
         made = _draw().with_callers(plain, bool(cancellation), callers or 1, stream)
     else:
         made = _draw().schedules_for(interest, bool(cancellation))

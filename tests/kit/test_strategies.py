@@ -32,6 +32,7 @@ from resilient.testing import (
     cancellations,
     schedules,
     schedules_for,
+    simulate,
 )
 
 SEARCH = settings(
@@ -270,17 +271,43 @@ class TestWhatIsReadFromPolicies:
         draws(schedules_for(picky, good=["fine"], bad=["sorry"]), steps, [Ok("fine"), Bad("sorry")])
 
     def test_callers(self):
-        """One caller, three for a budget, more for a breaker; or as many as are asked for."""
-        budget = RetryBudget("kit.drawn")
+        """One caller, as many as spend a budget or trip a breaker; or as many as are asked for."""
         for what, options, most in [
             (retry(), {}, 1),
-            (retry(budget=budget), {}, 3),
+            (retry(budget=RetryBudget("kit.small", reserve=1)), {}, 3),
+            (retry(budget=RetryBudget("kit.drawn")), {}, 8),
+            (retry(budget=RetryBudget("kit.rich", ratio=3)), {}, 12),
             (circuit_breaker("kit.many", trip=consecutive(2)), {}, 6),
             (retry(), {"callers": 2}, 2),
         ]:
             strategy = schedules_for(what, **options)
             draws(strategy, lambda one: [len(one.arrivals)], [most])
             never(strategy, lambda one, most=most: len(one.arrivals) > most)
+
+    def test_a_budget_is_spent(self):
+        """So many callers come at once, and fail, that one of them gets no token."""
+        spends = retry(attempts=4, budget=RetryBudget("kit.spent"), backoff=[1])
+        draws(
+            schedules_for(spends),
+            lambda one: ["BudgetRefused" in simulate(spends, one).event_names],
+            [True, False],
+        )
+
+    def test_errors_of_ones_own(self):
+        """`errors` are drawn as well: some that cannot be made without arguments."""
+
+        class Busy(Exception):
+            def __init__(self, host, port):
+                super().__init__(host, port)
+
+        def busy():
+            return Busy("localhost", 80)
+
+        policy = retry(on=Busy, backoff=[0])
+        draws(schedules_for(policy, errors=[busy]), steps, [Fail(busy)])
+        draws(schedules_for(ask, errors=[busy]), steps, [Fail(busy), Fail(ConnectionError)])
+        with pytest.raises(TypeError, match=r"Fail\(error\) takes a class or a function"):
+            schedules_for(policy, errors=[busy()])
 
     def test_cancellations(self):
         """The first caller is cancelled around each limit, in both ways, or not at all."""

@@ -65,7 +65,7 @@ def _backoff(what: Any) -> Schedule:  # noqa: ANN401
 
 
 def _at_the_cap(what: Any, backoff: Schedule, seed: int) -> list[float]:  # noqa: ANN401
-    interest = interest_of(what, 1, (), ())
+    interest = interest_of(what, 1)
     error = ConnectionError if interest is None else interest.leaves[0].errors[0]
     run = simulate(what, FailureSchedule(then=Fail(error), jitter_seed=seed))
     return [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from resilient.testing._run import Run
     from resilient.testing._story import Story
 
-SECRETS = ("<answer of call", "<item ", f"{SCHEDULED} in call", "the kit's argument")
+SECRETS = ("<answer of call", "<item ", f"{SCHEDULED} in call", "the argument of the kit")
 """Texts that only values, errors and arguments of a simulated run have."""
 
 
