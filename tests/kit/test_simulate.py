@@ -524,8 +524,11 @@ def test_the_items_of_a_stream_need_no_comparison(backend):
         def __bool__(self):
             raise ValueError("ambiguous")
 
-    async def words():
-        yield
+    async def words(backend):
+        async for item in backend.stream():
+            yield item
+        async for _ in backend.stream():
+            pass
 
-    run = simulate(retry()(words), [Items([Arr(), Arr()])], backend=backend).check()
-    assert (run.tries, len(run.calls), run.origin) == (1, 1, 1)
+    run = simulate(words, [Items([Arr()]), Items([Arr()])], backend=backend).check()
+    assert (run.tries, len(run.calls), run.origin) == (0, 2, 1)
