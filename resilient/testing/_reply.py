@@ -193,16 +193,26 @@ def _content(content: Any) -> bytes | str | tuple[bytes | str, ...]:  # noqa: AN
 
 
 def _headers(headers: Any) -> dict[str, str]:  # noqa: ANN401 - as above
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    found = several(pairs, "HttpReply(headers=)", "a mapping, or pairs of texts")
-    for pair in found:
-        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - name and value
-            raise TypeError(
-                f"HttpReply(headers=) takes a mapping, or pairs of texts, not {shown(pair)} in it"
-            )
-        for one in pair:
+    given = cast("Mapping[str, str]", headers)
+    pairs = given.items() if isinstance(headers, Mapping) else headers
+    accepted = "a mapping, or pairs of texts"
+    made: dict[str, str] = {}
+    for pair in several(pairs, "HttpReply(headers=)", accepted):
+        parts = _pair(pair)
+        if parts is None:
+            raise TypeError(f"HttpReply(headers=) takes {accepted}, not {shown(pair)} in it")
+        for one in parts:
             if not isinstance(one, str):
                 raise TypeError(
                     f"HttpReply(headers=) takes names and values as text, not {shown(one)}"
                 )
-    return dict(found)
+        name, value = parts
+        made[name] = value
+    return made
+
+
+def _pair(pair: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - as above
+    if not isinstance(pair, tuple | list):
+        return None
+    parts = tuple(cast("Iterable[Any]", pair))
+    return parts if len(parts) == 2 else None  # noqa: PLR2004 - name and value

@@ -318,15 +318,18 @@ def same(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever a user answer
     """
     if one is other or one is FRESH or other is FRESH:
         return one is other
-    kind = type(one)
-    if kind in {tuple, list} and kind is type(other):
+    if _are(one, other, tuple) or _are(one, other, list):
         return len(one) == len(other) and all(map(same, one, other))
-    if kind is dict and kind is type(other):
+    if _are(one, other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     try:
         return (_is_nan(one) and _is_nan(other)) or bool(one == other)
     except Exception:  # noqa: BLE001 - what `==` of a user's class may do
         return False
+
+
+def _are(one: object, other: object, kind: type) -> bool:
+    return type(one) is kind and type(other) is kind
 
 
 def _is_nan(value: object) -> bool:
@@ -352,8 +355,8 @@ def _list_code(value: object) -> str:
 @recursive_repr()
 def _code(value: object) -> str:
     if type(value) is tuple:
-        parts = _codes(cast("tuple[object, ...]", value))
-        return f"({parts},)" if len(value) == 1 else f"({parts})"
+        parts = cast("tuple[object, ...]", value)
+        return f"({_codes(parts)},)" if len(parts) == 1 else f"({_codes(parts)})"
     if type(value) is list:
         return f"[{_codes(cast('list[object]', value))}]"
     if type(value) is dict:
