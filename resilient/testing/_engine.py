@@ -24,6 +24,7 @@ from resilient.testing._lines import noting_alone
 from resilient.testing._record import Log
 from resilient.testing._run import CallerRun, Run
 from resilient.testing._spans import CapturedSpans
+from resilient.testing._steps import BadStepError
 from resilient.testing._tasks import all_blocked
 from resilient.testing._virtual import virtual_time
 from resilient.testing._virtual_run import Stuck, one_at_a_time
@@ -71,11 +72,19 @@ def run_once(
                 main, backend=scene.backend, seed=schedule.jitter_seed, horizon=scene.horizon
             )
     except Stuck as stuck:
+        _refuse_bad_steps(log)
         for call in log.calls:
             if (call.ended or 0) >= scene.horizon:  # it was given up, and has not come to an end
                 call.ended = call.error = None
         story = "\n".join(f"  {call}" for call in log.calls)
         raise Stuck(f"{stuck}\n{schedule!r} on {scene.backend}\n{story}") from None
+
+
+def _refuse_bad_steps(log: Log) -> None:
+    """Raise what a step cannot do, whatever the function under test has made of it."""
+    for call in log.calls:
+        if isinstance(call.error, BadStepError):
+            raise call.error.with_traceback(None)
 
 
 async def _main(
@@ -96,6 +105,7 @@ async def _main(
                 spans._freeze()  # noqa: SLF001 - of the kit
     finally:
         running.reset(token)
+    _refuse_bad_steps(log)
     first = callers[0]
     return Run(
         backend=scene.backend,

@@ -59,5 +59,14 @@ class Picture:
         return start, max(1, end - start)
 
 
+def on_one_line(text: str) -> str:
+    r"""Return a text with an escape for what breaks a line, moves a cursor or is not XML.
+
+    >>> on_one_line("two\nlines")
+    'two\\nlines'
+    """
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def _indented(row: Row) -> str:
     return "  " * row.depth + row.label

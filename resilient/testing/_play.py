@@ -10,6 +10,7 @@ from resilient._runtime.clock import now
 from resilient.testing._steps import (
     FRESH,
     Bad,
+    BadStepError,
     Cut,
     CutError,
     Fail,
@@ -59,7 +60,7 @@ async def play(step: Step, number: int) -> object:
     """Play `step` in call `number`: return, raise or hang."""
     match step:
         case Items():
-            raise TypeError(
+            raise BadStepError(
                 f"{step!r} is for streams: async generator functions, FaultyBackend(...).stream,"
                 " and transports"
             )

@@ -7,12 +7,13 @@ SDK. Without an option, a marker or a fixture of it nothing happens.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from resilient._core.options import shown
 from resilient.testing import _switches, _virtual, fresh_breakers
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _BACKENDS = ("asyncio", "trio", "both")
 _HOW = "on, off, instant, or instant:N for at most N attempts"
+_THE_BACKEND = "the marker resilient_backend"
+_THE_POLICIES = "the marker resilient_policies"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,43 +67,69 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("resilient_backend")
     option: Any = metafunc.config.getoption("resilient_backend")
     ini = str(metafunc.config.getini("resilient_backend"))
-    backends = _chosen(option or ini, "resilient_backend") if marker is None else marker.args
-    for backend in backends:
-        _chosen(backend, "the marker resilient_backend")
-    metafunc.parametrize("resilient_backend", backends, scope="session")
+    if marker is None:
+        backends = _chosen(option or ini, "resilient_backend")
+    elif marker.kwargs or not marker.args:
+        names = ", ".join(_BACKENDS)
+        raise pytest.UsageError(f"{_THE_BACKEND} takes one or more of {names}, not {_said(marker)}")
+    else:
+        backends = [one for name in marker.args for one in _chosen(name, _THE_BACKEND)]
+    metafunc.parametrize("resilient_backend", dict.fromkeys(backends), scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test, its fixtures included, run with the policies that are asked for."""
-    marker = item.get_closest_marker("resilient_policies")
-    how = str(item.config.getini("resilient_policies"))
-    if marker is not None:
-        (how,) = marker.args
     with ExitStack() as stack:
         if item.config.getini("resilient_fresh_breakers"):
             stack.enter_context(fresh_breakers())
-        switch = _switch(how, "the marker resilient_policies")
-        if switch is not None:
-            stack.enter_context(switch)
+        with suppress(pytest.UsageError):  # here it would end the session; setup tells it
+            stack.enter_context(_policies(item))
         return (yield)
 
 
-def _chosen(name: str, option: str) -> Sequence[str]:
-    if name not in _BACKENDS:
-        raise pytest.UsageError(f"{option} must be one of {', '.join(_BACKENDS)}, not {name!r}")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a test whose marker cannot be read fail, before its fixtures are made."""
+    try:
+        _policies(item)
+    except pytest.UsageError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _policies(item: pytest.Item) -> AbstractContextManager[None]:
+    marker = item.get_closest_marker("resilient_policies")
+    if marker is None:
+        how: object = item.config.getini("resilient_policies")
+    elif marker.kwargs or len(marker.args) != 1:
+        raise pytest.UsageError(f"{_THE_POLICIES} takes {_HOW}, not {_said(marker)}")
+    else:
+        (how,) = marker.args
+    return _switch(how, _THE_POLICIES)
+
+
+def _said(marker: pytest.Mark) -> str:
+    """Write a marker as it was called."""
+    named = [f"{name}={shown(one)}" for name, one in marker.kwargs.items()]
+    return f"{marker.name}({', '.join([*map(shown, marker.args), *named])})"
+
+
+def _chosen(name: object, option: str) -> Sequence[str]:
+    if not isinstance(name, str) or name not in _BACKENDS:
+        names = ", ".join(_BACKENDS)
+        raise pytest.UsageError(f"{option} must be one of {names}, not {shown(name)}")
     return get_args(_virtual.Backend) if name == "both" else (name,)
 
 
-def _switch(how: str, option: str) -> AbstractContextManager[None] | None:
-    name, _, number = how.partition(":")
+def _switch(how: object, option: str) -> AbstractContextManager[None]:
+    name, _, number = how.partition(":") if isinstance(how, str) else ("", "", "")
     if name == "instant" and (not number or (number.isdecimal() and int(number))):
         return _switches.instant(int(number) if number else None)
     if how == "off":
         return _switches.policies_off()
     if how == "on":
-        return None
-    raise pytest.UsageError(f"{option} must be {_HOW}, not {how!r}")
+        return nullcontext()
+    raise pytest.UsageError(f"{option} must be {_HOW}, not {shown(how)}")
 
 
 # Fixtures

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json as json_
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from resilient._core.faults import Fault
 from resilient._core.options import number, shown, whole
-from resilient.testing._steps import FRESH, Shown
+from resilient.testing._given import several
+from resilient.testing._steps import FRESH, LISTED, BadStepError, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import ModuleType
 
     from resilient.testing._steps import Fail
@@ -51,7 +53,7 @@ _STATUS: Final[Mapping[str | None, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class HttpReply(Shown):
     """What a server answers to one request: the value of an `Ok` or `Bad` of a transport.
 
@@ -62,7 +64,8 @@ class HttpReply(Shown):
 
     A status that is no number from 100 to 599, a negative `gap`, and a reply
     with both `json` and `content` are a `ValueError`; what no JSON can be
-    written of is a `TypeError`.
+    written of (a NaN is such), headers that are neither a mapping nor pairs of
+    texts, and a `complete` that is no bool are a `TypeError`.
 
     >>> HttpReply(429, headers={"Retry-After": "30"})
     HttpReply(status=429, headers={'Retry-After': '30'})
@@ -72,7 +75,9 @@ class HttpReply(Shown):
 
     status: int = 200
     json: Any = field(default=FRESH, kw_only=True)
-    content: bytes | str | tuple[bytes | str, ...] = field(default=(), kw_only=True)
+    content: bytes | str | tuple[bytes | str, ...] = field(
+        default=(), kw_only=True, metadata=LISTED
+    )
     headers: Mapping[str, str] = field(default_factory=dict[str, str], kw_only=True)
     gap: float = field(default=0, kw_only=True)
     complete: bool = field(default=True, kw_only=True)
@@ -99,6 +104,10 @@ class HttpReply(Shown):
         put(self, "content", _content(self.content))
         put(self, "headers", _headers(self.headers))
         number(self.gap, "HttpReply(gap=)", least=0)
+        if not isinstance(cast("object", self.complete), bool):
+            raise TypeError(
+                f"HttpReply(complete=) must be True or False, not {shown(self.complete)}"
+            )
         if self.json is FRESH:
             return
         if self.content:
@@ -147,9 +156,9 @@ def network_error(library: ModuleType, name: str, text: str) -> BaseException:
 def written(value: Any, option: str) -> bytes:  # noqa: ANN401 - as above
     """Write a value as JSON."""
     try:
-        return json_.dumps(value).encode()
+        return json_.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError):
-        raise TypeError(
+        raise BadStepError(
             f"{option} takes what JSON can be written of, not {shown(value)}:"
             " write an HttpReply with the content"
         ) from None
@@ -184,8 +193,26 @@ def _content(content: Any) -> bytes | str | tuple[bytes | str, ...]:  # noqa: AN
 
 
 def _headers(headers: Any) -> dict[str, str]:  # noqa: ANN401 - as above
-    found = dict(headers)
-    for one in (*found, *found.values()):
-        if not isinstance(one, str):
-            raise TypeError(f"HttpReply(headers=) takes names and values as text, not {shown(one)}")
-    return found
+    given = cast("Mapping[str, str]", headers)
+    pairs = given.items() if isinstance(headers, Mapping) else headers
+    accepted = "a mapping, or pairs of texts"
+    made: dict[str, str] = {}
+    for pair in several(pairs, "HttpReply(headers=)", accepted):
+        parts = _pair(pair)
+        if parts is None:
+            raise TypeError(f"HttpReply(headers=) takes {accepted}, not {shown(pair)} in it")
+        for one in parts:
+            if not isinstance(one, str):
+                raise TypeError(
+                    f"HttpReply(headers=) takes names and values as text, not {shown(one)}"
+                )
+        name, value = parts
+        made[name] = value
+    return made
+
+
+def _pair(pair: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - as above
+    if not isinstance(pair, tuple | list):
+        return None
+    parts = tuple(cast("Iterable[Any]", pair))
+    return parts if len(parts) == 2 else None  # noqa: PLR2004 - name and value

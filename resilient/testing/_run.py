@@ -12,6 +12,7 @@ from resilient.testing._details import Details
 from resilient.testing._invariants.reruns import rerun
 from resilient.testing._record import Raised, Result, Returned
 from resilient.testing._schedule import FailureSchedule
+from resilient.testing._steps import same
 from resilient.testing._waterfall import picture_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Run:
     def _is_of(self, call: TargetCall) -> bool:
         if self.items is None:
             return self.value is call.value
-        return bool(call.items) and self.items[-1:] == tuple((call.items or ())[-1:])
+        return bool(call.items) and same(self.items[-1:], tuple((call.items or ())[-1:]))
 
     @property
     def tries(self) -> int:

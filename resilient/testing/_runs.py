@@ -10,6 +10,7 @@ from resilient._core.names import class_name
 from resilient.testing._check import findings_of
 from resilient.testing._invariants import LOCAL
 from resilient.testing._record import Cancelled, Raised, Result, Returned
+from resilient.testing._steps import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +80,7 @@ class Runs:
             wrong = [
                 f"{name} should be {want!r} and is {found[name]!r}"
                 for name, want in wanted.items()
-                if want is not ANY and want != found[name]
+                if want is not ANY and not same(want, found[name])
             ]
             wrong += [str(one) for one in findings_of(run, _ALWAYS)]
             if wrong:

@@ -118,8 +118,7 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x.").step(3)
         Ok()
         """
-        if number < 1:
-            whole(number, "FailureSchedule.step(number)")
+        whole(number, "FailureSchedule.step(number)")
         return self.steps[number - 1] if number <= len(self.steps) else self.then
 
     def of(self, index: int) -> FailureSchedule:
@@ -128,8 +127,7 @@ class FailureSchedule:
         >>> FailureSchedule.parse("x").of(1)
         FailureSchedule()
         """
-        if index <= 0:
-            whole(index, "FailureSchedule.of(index)", least=0)
+        if not whole(index, "FailureSchedule.of(index)", least=0):
             return self
         return self.fallbacks[index - 1] if index <= len(self.fallbacks) else _WELL
 

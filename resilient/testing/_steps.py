@@ -7,7 +7,8 @@ so a failing example can be pasted into a test.
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
+from reprlib import recursive_repr
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -27,23 +28,40 @@ class _Fresh:
 
 FRESH: Final = _Fresh()
 
+LISTED: Final = {"listed": True}
+"""Marks a field that takes any list and keeps a tuple."""
+
+
+class BadStepError(TypeError):
+    """A step that cannot be played: a mistake of the test, and no error of what is tested."""
+
 
 class Shown:
-    """A value whose `repr` is the code that makes it."""
+    """A value whose `repr` is the code that makes it, and that is equal to what the code makes."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Compare field by field."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(map(same, _values(self), _values(other)))
+
+    def __hash__(self) -> int:
+        """Be equal to what it equals."""
+        return hash(_hashed(_values(self)))
 
     def __repr__(self) -> str:
         """Return the code that makes it; defaults are left out."""
         said: list[str] = []
-        for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses
-            value = getattr(self, field.name)
-            made = field.default_factory
-            default = field.default if made is MISSING else made()
+        for one in fields(self):  # type: ignore[arg-type]  # all are dataclasses
+            value, made = getattr(self, one.name), one.default_factory
+            default = one.default if made is MISSING else made()
+            code = _list_code if one.metadata else _code
             if default is MISSING:
-                said.append(_code(value))
-            elif value is not default and value != default:
-                said.append(f"{field.name}={_code(value)}")
+                said.append(code(value))
+            elif not same(value, default):
+                said.append(f"{one.name}={code(value)}")
         return f"{type(self).__name__}({', '.join(said)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401, FBT001 - IPython's protocol, and Hypothesis's
@@ -58,7 +76,7 @@ class _Step(Shown):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Ok(_Step):
     """Return a value after `after` seconds; by default one that no other call returns."""
 
@@ -93,14 +111,15 @@ class Interruption(BaseException):
     """
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fail(_Step):
     """Raise after `after` seconds.
 
-    `error` is an exception class, a function without arguments, or a `Fault`,
-    for an error of which just that is known: each call raises an instance of
-    its own. `hint` becomes its `retry_after`, and may be what no server
-    should send.
+    `error` is an exception class, a function without arguments that returns
+    an exception, or a `Fault`, for an error of which just that is known: each
+    call raises an instance of its own. A class is called without arguments or
+    with a text alone; one that wants others needs a function. `hint` becomes
+    its `retry_after`, and may be what no server should send.
 
     >>> Fail(ConnectionError, after=1, hint=30)
     Fail(ConnectionError, after=1, hint=30)
@@ -112,30 +131,13 @@ class Fail(_Step):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not callable(self.error) and not isinstance(self.error, Fault):
-            raise TypeError(
-                f"Fail(error) takes a class or a function, not the instance {self.error!r}:"
-                " each call raises an error of its own"
-            )
+        _check_error(self.error)
         number(self.after, "Fail(after=)", least=0)
         if isinstance(self.hint, bool) or not isinstance(self.hint, (int, float, NoneType)):
             raise TypeError(
                 "Fail(hint=) must be a number, also one that no server should send, or None,"
                 f" not {shown(self.hint)}"
             )
-        if isinstance(self.hint, float) and math.isnan(self.hint):
-            # The same one each time, so that equal schedules are equal.
-            object.__setattr__(self, "hint", math.nan)
-
-    def __eq__(self, other: object) -> bool:
-        """Compare as tuples do, for which a NaN equals itself; Python 3.13's dataclasses differ."""
-        if type(other) is not Fail:
-            return NotImplemented
-        return (self.error, self.after, self.hint) == (other.error, other.after, other.hint)
-
-    def __hash__(self) -> int:
-        """Be equal to what it equals."""
-        return hash((self.error, self.after, self.hint))
 
     def make(self, text: str = "scheduled") -> BaseException:
         """Return a fresh error; one of a class that must have a text has `text`."""
@@ -145,12 +147,12 @@ class Fail(_Step):
         return error
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Hang(_Step):
     """Wait for ever."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Bad(_Step):
     """Return a value that `on_result` rejects."""
 
@@ -162,7 +164,7 @@ class Bad(_Step):
         number(self.after, "Bad(after=)", least=0)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Stubborn(_Step):
     """Return after `after` seconds whatever happens: a cancellation is swallowed."""
 
@@ -179,7 +181,7 @@ class CutError(Exception):
     retryable = True
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Cut(Shown):
     """The end of a stream that is none: what it is made from stopped before its end marker.
 
@@ -193,7 +195,7 @@ Ending = Ok | Fail | Hang | Cut
 """How a stream ends."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Items(_Step):
     """Give `n` items, `gap` seconds apart and the first after `after` seconds, then end.
 
@@ -205,7 +207,7 @@ class Items(_Step):
     Items(2, gap=1, then=Fail(ConnectionError))
     """
 
-    n: int | tuple[Any, ...]
+    n: int | tuple[Any, ...] = field(metadata=LISTED)
     gap: float = 0
     then: Ending = Ok()
     after: float = 0
@@ -247,13 +249,46 @@ def is_step(value: object) -> bool:
     return isinstance(value, STEPS)
 
 
+def _check_error(error: object) -> None:
+    if isinstance(error, type):
+        if not issubclass(error, BaseException):
+            raise TypeError(f"Fail(error) takes {_ACCEPTED}, not the class {error.__qualname__}")
+    elif not callable(error) and not isinstance(error, Fault):
+        raise TypeError(
+            f"Fail(error) takes a class or a function, not the instance {error!r}:"
+            " each call raises an error of its own"
+        )
+
+
+_ACCEPTED: Final = (
+    "an exception class, a function without arguments that returns an exception, or a Fault"
+)
+
+
 def _made(error: Callable[[], BaseException], text: str) -> BaseException:
+    """Return an error that is made anew, of a class that wants an argument with `text`."""
     try:
-        return error()
-    except TypeError:
-        if not isinstance(error, type):
-            raise
-        return cast("Callable[[str], BaseException]", error)(text)
+        try:
+            found: object = error()
+        except TypeError:
+            if not isinstance(error, type):
+                raise
+            found = cast("Callable[[str], BaseException]", error)(text)
+    except Exception as why:
+        raise BadStepError(f"Fail(error) takes {_ACCEPTED}{_not_made(error, why)}") from why
+    if isinstance(found, BaseException):
+        return found
+    raise BadStepError(f"Fail(error) takes {_ACCEPTED}; {_code(error)} returned {shown(found)}")
+
+
+def _not_made(error: object, why: Exception) -> str:
+    name, came = _code(error), f"{type(why).__qualname__}: {why}"
+    if not isinstance(error, type):
+        return f"; {name} raised {came}"
+    return (
+        f"; {name} cannot be made without arguments or of a text alone ({came}):"
+        f" give a function such as lambda: {name}(...)"
+    )
 
 
 def values_of(step: Items) -> tuple[Any, ...]:
@@ -275,15 +310,68 @@ def _several(items: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was writ
     raise TypeError(f"Items(n) takes a number or a list of items, not {shown(items)}")
 
 
+def same(one: Any, other: Any) -> bool:  # noqa: ANN401 - whatever a user answers with
+    """Tell whether two values are equal: a NaN is to another, what cannot be compared is not.
+
+    >>> same(float("nan"), float("nan")), same((1, [2]), (1, [2])), same(1, "1")
+    (True, True, False)
+    """
+    if one is other or one is FRESH or other is FRESH:
+        return one is other
+    if _are(one, other, tuple) or _are(one, other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if _are(one, other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    try:
+        return (_is_nan(one) and _is_nan(other)) or bool(one == other)
+    except Exception:  # noqa: BLE001 - what `==` of a user's class may do
+        return False
+
+
+def _are(one: object, other: object, kind: type) -> bool:
+    return type(one) is kind and type(other) is kind
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _values(shown: Shown) -> tuple[Any, ...]:
+    return tuple(getattr(shown, one.name) for one in fields(shown))  # type: ignore[arg-type]  # as above
+
+
+def _hashed(value: object) -> object:
+    """Return what is hashed of a value: each NaN has a hash of its own."""
+    if type(value) is tuple:
+        return tuple(map(_hashed, cast("tuple[object, ...]", value)))
+    return math.nan if _is_nan(value) else value
+
+
+def _list_code(value: object) -> str:
+    """Return the code of what was given as a list and is kept as a tuple."""
+    return _code(list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value)
+
+
+@recursive_repr()
 def _code(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_code(part) for part in cast('tuple[object, ...]', value))}]"
+    if type(value) is tuple:
+        parts = cast("tuple[object, ...]", value)
+        return f"({_codes(parts)},)" if len(parts) == 1 else f"({_codes(parts)})"
+    if type(value) is list:
+        return f"[{_codes(cast('list[object]', value))}]"
+    if type(value) is dict:
+        pairs = cast("dict[object, object]", value).items()
+        return f"{{{', '.join(f'{_code(key)}: {_code(one)}' for key, one in pairs)}}}"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"float({str(value)!r})"
+        return f"float({str(float(value))!r})"
     if isinstance(value, Fault):
         return _fault_code(value)
     name = getattr(value, "__qualname__", None)
     return name if isinstance(name, str) else repr(value)
+
+
+def _codes(values: Iterable[object]) -> str:
+    return ", ".join(map(_code, values))
 
 
 def _fault_code(fault: Fault) -> str:

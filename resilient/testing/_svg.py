@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from resilient.testing._picture import on_one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +32,7 @@ def drawn(picture: Picture, title: str) -> str:
     size = f'width="{_WIDTH}" height="{height}" role="img"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {_WIDTH} {height}">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{escape(on_one_line(title))}</title>",
         f"<style>{_STYLE}</style>",
         *_axis(picture, height),
     ]

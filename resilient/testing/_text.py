@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _SYMBOL = re.compile(r"((?::\d*)*)([x~.!/])(\d*)")
 _ITEM = re.compile(r":(\d*)")
+_MOST_DIGITS: Final = 309
+"""Digits of the largest float."""
+_MOST_SHOWN: Final = 200
+"""Characters of a text that its error shows."""
 
 
 def parse(text: str) -> tuple[list[Step], Step | None]:
@@ -37,8 +41,8 @@ def parse(text: str) -> tuple[list[Step], Step | None]:
     while position < len(symbols):
         found = _SYMBOL.match(symbols, position)
         if found is None:
-            raise _malformed(text, f"cannot be read at {symbols[position:]!r}")
-        items = [int(digits or 0) for digits in _ITEM.findall(found[1])]
+            raise _malformed(text, f"cannot be read at {_quoted(symbols[position:])}")
+        items = [_seconds(digits, text) for digits in _ITEM.findall(found[1])]
         steps.append(_step(items, found[2], found[3], text))
         position = found.end()
     if not repeats:
@@ -57,8 +61,14 @@ def written(steps: Sequence[Step], then: Step) -> str | None:
     return "".join(symbol or "" for symbol in symbols) + "*" * len(ends)
 
 
+def _seconds(digits: str, text: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise _malformed(text, f"has a number of {len(digits)} digits")
+    return int(digits or 0)
+
+
 def _step(items: list[int], symbol: str, digits: str, text: str) -> Step:
-    after = int(digits or 0)
+    after = _seconds(digits, text)
     if symbol in "~/" and digits:
         never = "never ends" if symbol == "~" else "ends at once"
         raise _malformed(text, f"gives a number to `{symbol}`, which {never}")
@@ -114,7 +124,11 @@ def _items(step: Items) -> str | None:
 
 def _malformed(text: str, what: str) -> ValueError:
     return ValueError(
-        f"the schedule {text!r} {what}: write x (fail), ~ (hang), . (ok) or ! (stubborn), seconds"
-        " as digits after a symbol, and * at the end to repeat the last one; for a stream : for"
-        " each item before x, ~, . or / (cut)"
+        f"the schedule {_quoted(text)} {what}: write x (fail), ~ (hang), . (ok) or ! (stubborn),"
+        " seconds as digits after a symbol, and * at the end to repeat the last one; for a stream :"
+        " for each item before x, ~, . or / (cut)"
     )
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 from resilient._core.options import shown, text
 from resilient._runtime.clock import now
 from resilient.testing._backend import running
-from resilient.testing._body import Answered, Wire, body_class, event_of, sent, stream_of
+from resilient.testing._body import Answered, Wire, body_class, sent, stream_of
 from resilient.testing._play import outlast
 from resilient.testing._record import Log
-from resilient.testing._reply import reply_of
+from resilient.testing._reply import HttpReply, reply_of, written
 from resilient.testing._steps import FRESH, Bad, Fail, Hang, Items, Ok, Stubborn
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ class ScheduledTransport(_Base):  # type: ignore[misc]  # that is what `Any` is 
         if not isinstance(end, bytes):
             raise TypeError(f"transport(end=) takes bytes, not {shown(end)}")
         self._end = end
-        reply_of(answer, 0)
-        event_of(item, 0)
+        if answer is not FRESH and not isinstance(answer, HttpReply | bytes):
+            written(answer, "transport(answer=)")
+        if item is not FRESH and not isinstance(item, bytes):
+            written(item, "transport(item=)")
         self._log = Log()
 
     @property

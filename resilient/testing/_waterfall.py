@@ -22,7 +22,7 @@ from resilient._core.events import (
     TargetSkipped,
 )
 from resilient.errors import Skipped, TimedOut
-from resilient.testing._picture import Picture, Row
+from resilient.testing._picture import Picture, Row, on_one_line
 from resilient.testing._record import Cancelled, Raised
 from resilient.testing._story import stories_of
 
@@ -52,7 +52,10 @@ def picture_of(
         roots = [story for story in stories.values() if story.call.parent is None]
         rows += [row for story in roots for row in _of_call(story, stories, 0)]
     rows += [_changed(one) for one in noted if isinstance(one.event, BreakerChanged)]
-    rows = _in_order(rows)
+    rows = [
+        replace(row, label=on_one_line(row.label), verdict=on_one_line(row.verdict))
+        for row in _in_order(rows)
+    ]
     begins = min((row.started for row in rows), default=0.0)
     ends = max((row.started if row.ended is None else row.ended for row in rows), default=0.0)
     return Picture(tuple(rows), begins, ends - begins)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from resilient import errors
 from resilient.testing import __main__ as command
 from resilient.testing.conformance import Case, MalformedError, check, load
 from resilient.testing.conformance._schema import mistakes, shipped
@@ -91,7 +95,9 @@ def test_a_case_that_holds_has_no_differences(tmp_path):
         (("calls",), 2, "calls should be 2 and is 3"),
         (("calls",), {"from": 4, "to": 5}, "calls should be {'from': 4, 'to': 5} and is 3"),
         (("calls_at",), [0, 1, 3], "calls_at should be [0, 1, 3]"),
-        (("called",), ["b", "target", "target"], "called should be ['b', 'target', 'target']"),
+        (("called",), ["target", "target"], "called should be ['target', 'target'] and is"),
+        (("outcome",), {"raises": "CircuitOpen"}, "there is none: the call returns"),
+        (("counts", "RetryStopped"), 1, "counts.RetryStopped should be 1 and is 0"),
         (("waits",), [1], "waits should be [1] and is [1.0, 1.0]"),
         (("counts", "RetryScheduled"), 1, "counts.RetryScheduled should be 1 and is 2"),
         (("states", "c"), "open", "states.c should be open and is closed"),
@@ -161,6 +167,16 @@ def test_a_call_that_never_ends_is_told(tmp_path):
         ),
         (("given", "policies", 0, "retry", "budget"), "z", '"z" is no budget; there are b'),
         (("given", "policies", 0, "retry", "backoff"), [], "backoff: must not be empty"),
+        (
+            ("given", "policies", 0, "retry", "backoff"),
+            {"constant": {}},
+            'one: given.policies[0].retry.backoff.constant: needs "base"',
+        ),
+        (
+            ("given", "policies", 0, "retry", "backoff"),
+            {"linear": {"factor": 2}},
+            "backoff.linear.factor: is not known here; there are base, cap, jitter",
+        ),
         (("given", "rnd"), [1.5], "one: given.rnd[0]: must be at most 1, not 1.5"),
         (("given", "rnd"), [-1], "one: given.rnd[0]: must be at least 0, not -1"),
         (("given", "manager"), {"targets": [{"name": "target"}]}, "given: needs exactly one of"),
@@ -182,6 +198,46 @@ def test_a_call_that_never_ends_is_told(tmp_path):
         (("when", 1), {"wait": 1, "rnd": 0}, "when[1]: goes with given.backoff"),
         (("when", 0, "at"), 6, "when[1].at: is before 6, the instant of what stands above"),
         (("when", 1, "do"), "smash", 'when[1].do: must be one of "isolate"'),
+        (("when", 0, "times"), 10**9, "when[0].times: must be at most 10000, not 1000000000"),
+        (
+            ("when", 1),
+            {"at": 1, "deposit": "b", "times": 10001},
+            "when[1].times: must be at most 10000, not 10001",
+        ),
+        (("then", "tries"), {"from": 3, "to": 1}, "then.tries: has no number: from 3 is more than"),
+        (("then", "calls"), {"from": 3, "to": 1}, "then.calls: has no number: from 3 is more than"),
+        (("then", "calls"), {"from": -1, "to": 1}, "then.calls.from: must be at least 0, not -1"),
+        (
+            ("then", "counts", "RetryScheduled"),
+            {"from": 3, "to": 1},
+            "then.counts.RetryScheduled: has no number: from 3 is more than to 1",
+        ),
+        (
+            ("then", "counts"),
+            {"RetrySheduled": 0},
+            'then.counts.RetrySheduled: must be one of "CallStarted",',
+        ),
+        (("then", "called"), ["zz"], 'then.called[0]: "zz" is no target; there are target'),
+        (
+            ("then", "changes"),
+            [{"to": "open", "breaker": "z"}],
+            'then.changes[0].breaker: "z" is no circuit breaker; there are c',
+        ),
+        (
+            ("then", "outcome"),
+            {"raises": "Nope"},
+            'then.outcome.raises: must be one of "ConnectionError",',
+        ),
+        (
+            ("then", "outcome"),
+            {"raises": "E1", "members": ["E1", "Nope"]},
+            'then.outcome.members[1]: must be one of "ConnectionError",',
+        ),
+        (
+            ("then", "outcome"),
+            {"raises": "E1", "cause": "Nope"},
+            "then.outcome.cause: must be ",
+        ),
         (("then", "calls"), ..., 'one: then: needs "calls": a case that makes calls says'),
         (("then", "outcome"), {}, "then.outcome: needs exactly one of returns, raises"),
         (("then", "outcomes"), [], "then.outcomes: has 0 outcomes, and 1 calls are made"),
@@ -216,6 +272,9 @@ def test_a_malformed_case_is_told_by_file_id_and_path(tmp_path, path, value, sai
         ('{"format": 1, "cases": [7]}', "cases[0]: must be an object, not 7"),
         ('{"format": 1, "cases": [{}]}', 'cases[0]: needs "id"'),
         ('{"format": 1, "format": 1}', 'is not JSON: an object has "format" twice'),
+        ("[" * 100_000, "is nested more than 100 levels deep"),
+        ("[" * 101 + "]" * 101, "is nested more than 100 levels deep"),
+        ("[" * 100 + "]" * 100, "must be an object, not [["),
         ('{"format": NaN}', 'is not JSON: NaN is no number of JSON: write it as a text, "NaN"'),
     ],
 )
@@ -226,6 +285,33 @@ def test_a_file_that_is_not_made_of_cases_is_told(tmp_path, text, said):
     with pytest.raises(MalformedError) as caught:
         load(file)
     assert f"{file}: {said}" in str(caught.value)
+
+
+def test_of_another_format_nothing_else_is_told(tmp_path):
+    """A file of a format that is not known has that one mistake: what else it may be is open."""
+    file = tmp_path / "next.json"
+    file.write_text('{"format": 2, "cases": [], "more": 1}')
+    with pytest.raises(MalformedError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}: format: must be 1, not 2"
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear", "fibonacci"])
+def test_a_growing_backoff_has_defaults(tmp_path, kind):
+    """What grows needs no option: the library's defaults are those of its page."""
+    backoff = changed(("given", "policies", 0, "retry", "backoff"), {kind: {}})
+    backoff["given"]["rnd"] = [1]
+    backoff["then"] = {"outcome": {"from_call": 3}, "tries": 3, "calls": 3}
+    (case,) = load(written(tmp_path, backoff))
+    assert (check(case, "asyncio"), check(case, "trio")) == ([], [])
+
+
+def test_the_errors_that_can_come_out_are_those_that_there_are():
+    """The schema's kinds of errors are those of scripts, and all that the library raises."""
+    kinds = shipped()["$defs"]
+    own = {name for name in errors.__all__ if issubclass(getattr(errors, name), Exception)}
+    own -= {"PolicyOrderWarning", "ResilientError"}
+    assert set(kinds["raised"]["enum"]) == own | set(kinds["error"]["enum"])
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
@@ -359,6 +445,17 @@ except SystemExit as end:
 """
     said = fresh_python(program, str(CASES / "retry.json"))
     assert said.splitlines() == ["1 case on asyncio and trio: all hold", "0"]
+
+
+@pytest.mark.parametrize("arguments", [["--schema"], [str(CASES / "timeouts.json")]])
+def test_nobody_has_to_read_what_the_command_says(arguments):
+    """Where the reader of its output has gone, the command ends as it would have."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "resilient.testing", "conformance", *arguments]
+    with os.fdopen(writer, "w") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_log_stays_quiet_while_a_case_runs(tmp_path, caplog):

@@ -105,6 +105,21 @@ REFUSED = {
     "FailureSchedule().of(-1)": (
         "FailureSchedule.of(index) must be a whole number of at least 0, not -1"
     ),
+    "FailureSchedule().step('a')": (
+        "FailureSchedule.step(number) must be a whole number of at least 1, not 'a'"
+    ),
+    "FailureSchedule().step(1.5)": (
+        "FailureSchedule.step(number) must be a whole number of at least 1, not 1.5"
+    ),
+    "FailureSchedule().step(float('nan'))": (
+        "FailureSchedule.step(number) must be a whole number of at least 1, not nan"
+    ),
+    "FailureSchedule().of(None)": (
+        "FailureSchedule.of(index) must be a whole number of at least 0, not None"
+    ),
+    "FailureSchedule().of(1.5)": (
+        "FailureSchedule.of(index) must be a whole number of at least 0, not 1.5"
+    ),
     "Tester(retry()).run('.', ways=['x'])": "ways must be 'decorators' or 'stack', not 'x'",
     "Tester(retry()).run('.', backends=['x'])": "backend must be 'asyncio' or 'trio', not 'x'",
     "every(lambda log: ask, backend='x')": "backend must be 'asyncio' or 'trio', not 'x'",

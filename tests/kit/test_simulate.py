@@ -28,6 +28,8 @@ from resilient.testing import (
     FailureSchedule,
     FaultyBackend,
     Hang,
+    InvariantBroken,
+    Items,
     Log,
     Ok,
     Raised,
@@ -416,3 +418,117 @@ class TestFaultyBackend:
             assert [call.function for call in run.calls] == [backend, other]
             assert isinstance(run.error, AllTargetsFailed)
             assert len(backend.calls) == 1
+
+
+class Odd(Exception):
+    """An error that wants more than a text."""
+
+    def __init__(self, first, second):
+        """Take two."""
+        super().__init__(first, second)
+
+
+class Coded(Exception):
+    """An error that wants something else than a text."""
+
+    def __init__(self, response):
+        """Look into it."""
+        super().__init__(response.status)
+
+
+def raising():
+    raise KeyError("key")
+
+
+MISTAKEN = [
+    (Odd, r"Odd cannot be made without arguments or of a text alone \(TypeError: .*lambda: Odd\("),
+    (Coded, r"Coded cannot be made .* \(AttributeError: .*lambda: Coded\("),
+    (lambda: 7, "<lambda> returned 7"),
+    (lambda: ConnectionError, "<lambda> returned a type"),
+    (lambda wanted: wanted, "<lambda> raised TypeError: .*'wanted'"),
+    (raising, "raising raised KeyError: 'key'"),
+]
+
+
+async def swallowing(backend):
+    """Take whatever comes for an answer."""
+    try:
+        return await backend()
+    except Exception:
+        return None
+
+
+async def reading(backend):
+    """Read a stream."""
+    return [item async for item in backend.stream()]
+
+
+@both
+@pytest.mark.parametrize(("error", "said"), MISTAKEN)
+@pytest.mark.parametrize("what", [ask, swallowing, reading])
+def test_an_error_that_cannot_be_made_is_no_error_of_the_target(what, error, said, backend):
+    """A `Fail` that nothing can be made of is a `TypeError` of `simulate` that names it."""
+    with pytest.raises(TypeError, match=rf"Fail\(error\) takes .*{said}"):
+        simulate(what, [Fail(error)], backend=backend)
+
+
+@both
+def test_an_error_that_cannot_be_made_is_told_also_of_a_run_that_hangs(backend):
+    """The mistake comes before what it has led to."""
+
+    async def waits(backend):
+        await swallowing(backend)
+        await backend()
+
+    with pytest.raises(TypeError, match=r"Fail\(error\) takes"):
+        simulate(waits, [Fail(Odd), Hang()], backend=backend)
+
+
+@both
+def test_a_value_that_cannot_be_compared_is_told(backend):
+    """A broken invariant is told, also where an answer's `==` gives no answer."""
+
+    class Arr:
+        __eq__ = __ne__ = lambda self, _: self
+        __hash__ = object.__hash__
+
+        def __bool__(self):
+            raise ValueError("ambiguous")
+
+    async def lost(backend):
+        await backend(1)
+        try:
+            await backend(2)
+        except ConnectionError:
+            return 1
+
+    run = simulate(lost, [Ok(Arr()), Fail(ConnectionError)], backend=backend)
+    assert (run.tries, len(run.calls)) == (0, 2)
+    with pytest.raises(InvariantBroken, match="it returned a value"):
+        run.check()
+    given = simulate(stack(retry(backoff=[1]))(small), [Ok(Arr())], backend=backend).check()
+    assert (given.tries, len(given.calls), given.origin) == (1, 1, 1)
+    Tester(retry()).run([Ok(given.value)], backends=[backend]).asserts(
+        tries=1, calls=1, value=given.value
+    )
+
+
+@both
+def test_the_items_of_a_stream_need_no_comparison(backend):
+    """Which call the items of a stream came from is told without asking the items."""
+
+    class Arr:
+        __eq__ = __ne__ = lambda self, _: self
+        __hash__ = object.__hash__
+
+        def __bool__(self):
+            raise ValueError("ambiguous")
+
+    async def words(backend):
+        async for item in backend.stream():
+            yield item
+        async for _ in backend.stream():
+            pass
+
+    run = simulate(words, [Items([Arr()]), Items([Arr()])], backend=backend).check()
+    assert (run.tries, len(run.calls), run.origin) == (0, 2, 1)

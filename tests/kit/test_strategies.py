@@ -208,6 +208,17 @@ class TestWhatIsReadFromPolicies:
 
         draws(schedules_for(retry(on=by_itself)), errors, [Fault(retryable=True), ConnectionError])
 
+    def test_an_error_that_cannot_be_made_is_left_out(self):
+        """A class of errors that wants more than a text is not drawn: nobody knows what."""
+
+        class Odd(Exception):
+            def __init__(self, response):
+                super().__init__(response.status)
+
+        strategy = schedules_for(retry(on=(Odd, KeyError)))
+        draws(strategy, errors, [KeyError])
+        never(strategy, lambda one: Odd in errors(one))
+
     def test_more_steps_than_attempts(self):
         """There are up to two steps more than attempts, and never more."""
         strategy = schedules_for(retry(attempts=4))

@@ -413,6 +413,7 @@ def test_the_modules_need_no_client_library(fresh_python):
         HttpReply(503),
         HttpReply(429, headers={"Retry-After": "3"}),
         HttpReply(json={"a": [1, None]}, complete=False),
+        HttpReply(json=(1, {"b": (2,)})),
         HttpReply(content="text"),
         HttpReply(content=[b"a", "b"], gap=2.5),
     ],
@@ -435,7 +436,20 @@ def test_a_reply_is_its_code(reply):
         (lambda: HttpReply(json=object()), TypeError, r"HttpReply\(json=\) takes what JSON"),
         (lambda: HttpReply(content=7), TypeError, r"HttpReply\(content=\) takes text"),
         (lambda: HttpReply(headers={"a": 1}), TypeError, r"HttpReply\(headers=\) takes"),
-        (lambda: FailureSchedule().transport(answer=object()), TypeError, "JSON"),
+        (lambda: HttpReply(headers=7), TypeError, r"HttpReply\(headers=\) takes a mapping, .* 7"),
+        (lambda: HttpReply(headers="ab"), TypeError, r"HttpReply\(headers=\) takes .* not 'ab'"),
+        (lambda: HttpReply(headers=["ab"]), TypeError, r"HttpReply\(headers=\) .* not 'ab' in it"),
+        (lambda: HttpReply(headers=[("a",)]), TypeError, r"\(headers=\) .* not a tuple in it"),
+        (lambda: HttpReply(headers=[("a", 1)]), TypeError, r"\(headers=\) takes names .* not 1"),
+        (lambda: HttpReply(json=math.nan), TypeError, r"HttpReply\(json=\) .* not nan"),
+        (lambda: HttpReply(json={"a": math.inf}), TypeError, r"HttpReply\(json=\) .* not a dict"),
+        (lambda: HttpReply(complete="x"), TypeError, r"\(complete=\) must be True or False, .*'x'"),
+        (
+            lambda: FailureSchedule().transport(answer={1}),
+            TypeError,
+            r"^transport\(answer=\) takes",
+        ),
+        (lambda: FailureSchedule().transport(item={1}), TypeError, r"^transport\(item=\) takes"),
         (lambda: FailureSchedule().transport(name=""), ValueError, r"transport\(name=\)"),
     ],
 )
@@ -447,8 +461,6 @@ def test_bad_options_are_refused(make, error, complaint):
 
 @pytest.mark.parametrize("step", [Ok(object()), Bad({1, 2})], ids=repr)
 def test_a_value_that_no_json_can_say_is_refused(step):
-    """A step's value that cannot be sent is a `TypeError` that says what can."""
-    run = played([step])
-    assert (run.tries, len(run.calls)) == (1, 1)
-    assert isinstance(run.error, TypeError)
-    assert "write an HttpReply with the content" in str(run.error)
+    """A step's value that cannot be sent is a `TypeError` of `simulate` that says what can."""
+    with pytest.raises(TypeError, match="write an HttpReply with the content"):
+        played([step])

@@ -148,3 +148,18 @@ def test_the_picture_is_a_well_formed_document():
     assert "1.00 s  ConnectionError → retry in 1.00 s" in labels
     assert len(list(root.iter(f"{space}rect"))) == 3
     assert text == simulate(guarded, run.schedule).waterfall_svg()
+
+
+def test_no_name_breaks_a_row_or_the_document():
+    """A character that moves a cursor, breaks a line or is not XML is drawn as its escape."""
+    name = "\x1b[31mred\nand\x00\ud800\uffff"
+    odd = type("Odd\x08\n", (Exception,), {})
+    run = simulate(stack(retry(on=odd, attempts=2, backoff=[1]), name=name)(local), [Fail(odd)])
+    assert (run.tries, len(run.calls)) == (2, 2)
+    said = r"\x1b[31mred\nand\x00\ud800\uffff"
+    first, second, third = drawn(run)
+    assert first.startswith(f"{said}  ")
+    assert second.endswith(r"Odd\x08\n → retry in 1.00 s")
+    assert third.endswith("ok")
+    root = ET.fromstring(run.waterfall_svg())  # noqa: S314 - it is our own
+    assert said in [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]

@@ -184,16 +184,67 @@ def test_a_bad_option_is_refused_before_any_test_runs(suite):
     assert "resilient_backend must be one of asyncio, trio, both, not 'curio'" in said
 
 
-def test_a_bad_marker_is_an_error(suite):
-    """A marker with a wrong word does not pass for none."""
-    tests = """
-    @pytest.mark.resilient_policies("of")
-    def test_it():
+BAD_POLICIES = {
+    '"of"': "must be on, off, instant, or instant:N for at most N attempts, not 'of'",
+    "7": "must be on, off, instant, or instant:N for at most N attempts, not 7",
+    "": "takes on, off, instant, or instant:N for at most N attempts, not resilient_policies()",
+    '"instant", "off"': "at most N attempts, not resilient_policies('instant', 'off')",
+    'how="off"': "at most N attempts, not resilient_policies(how='off')",
+}
+
+
+def test_a_bad_marker_is_an_error_of_its_test_alone(suite):
+    """Tests whose markers cannot be read fail, with what is accepted, and the others run."""
+    tests = "".join(
+        f"""
+@pytest.mark.resilient_policies({arguments})
+def test_{number}():
+    raise AssertionError("it runs")
+"""
+        for number, arguments in enumerate(BAD_POLICIES)
+    )
+    said, status = suite(f"{tests}\ndef test_good(): pass")
+    assert (status, passed(said)) == (1, ["test_good"]), said
+    assert len(re.findall(r"::test_\d ERROR", said)) == len(BAD_POLICIES)
+    for what in BAD_POLICIES.values():
+        assert re.search(
+            rf"^the marker resilient_policies .*{re.escape(what)}$", said, re.MULTILINE
+        ), what
+    assert "INTERNALERROR" not in said
+    assert "it runs" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ("", "takes one or more of asyncio, trio, both, not resilient_backend()"),
+        ('name="trio"', "takes one or more of asyncio, trio, both, not resilient_backend(name="),
+        ('"curio"', "must be one of asyncio, trio, both, not 'curio'"),
+        ("7", "must be one of asyncio, trio, both, not 7"),
+        ('["trio"]', "must be one of asyncio, trio, both, not a list"),
+    ],
+)
+def test_a_bad_marker_of_a_backend_is_an_error_of_collection(suite, arguments, what):
+    """A test whose marker names no backend is not left out in silence."""
+    tests = f"""
+    @pytest.mark.resilient_backend({arguments})
+    def test_it(virtual_time):
         pass
     """
     said, status = suite(tests)
-    assert status != 0
-    assert "the marker resilient_policies must be on, off, instant" in said
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert f"the marker resilient_backend {what}" in said
+
+
+def test_a_marker_can_name_every_backend(suite):
+    """A test with the marker `"both"` runs on each backend, once."""
+    tests = """
+    @pytest.mark.resilient_backend("both", "trio")
+    def test_it(virtual_time):
+        assert virtual_time(fetch) == 120
+    """
+    said, status = suite(tests)
+    assert (status, passed(said)) == (0, ["test_it[asyncio]", "test_it[trio]"]), said
 
 
 def test_the_plugin_shows_its_fixtures_and_markers(suite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import resources, util
 from typing import TYPE_CHECKING, cast
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.schema:
         schema = resources.files("resilient.testing.conformance").joinpath("schema.json")
-        print(schema.read_text(encoding="utf-8"), end="")
+        _say(schema.read_text(encoding="utf-8").removesuffix("\n"))
         return HOLDS
     backends = _backends(options.backend)
     if not options.files:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     failed = sum(_report(case, backends, quiet=options.quiet) for case in chosen)
     on = " and ".join(backends)
     verdict = "all hold" if not failed else f"{failed} {'does' if failed == 1 else 'do'} not hold"
-    print(f"{len(chosen)} case{'' if len(chosen) == 1 else 's'} on {on}: {verdict}")
+    _say(f"{len(chosen)} case{'' if len(chosen) == 1 else 's'} on {on}: {verdict}")
     return FAILED if failed else HOLDS
 
 
@@ -95,10 +96,10 @@ def _report(case: Case, backends: Sequence[Backend], *, quiet: bool) -> bool:
     told = {backend: check(case, backend) for backend in backends}
     failed = any(told.values())
     if failed or not quiet:
-        print(f"{'FAILED' if failed else 'ok':6} {case.id:24} {case.fact}")
+        _say(f"{'FAILED' if failed else 'ok':6} {case.id:24} {case.fact}")
     for backend, wrong in told.items():
         for one in wrong:
-            print(f"       {backend}: {one}")
+            _say(f"       {backend}: {one}")
     return failed
 
 
@@ -106,3 +107,12 @@ def _refuse(*reasons: str) -> int:
     for reason in reasons:
         print(reason, file=sys.stderr)
     return MALFORMED
+
+
+def _say(line: str) -> None:
+    """Print a line, at once; where nobody reads any more, the exit status still tells."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # What is still to be written, also when Python ends, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

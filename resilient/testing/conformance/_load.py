@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resilient.testing._text import parse
-from resilient.testing.conformance._data import Data, is_object
+from resilient.testing.conformance._data import Data, is_list, is_object
 from resilient.testing.conformance._names import Names
 from resilient.testing.conformance._schema import mistakes, path_text, shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
 
     from resilient.testing.conformance._schema import Mistake
@@ -71,10 +71,11 @@ def load(path: str | PathLike[str]) -> tuple[Case, ...]:
         data = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
     except ValueError as error:
         raise MalformedError(f"{name}: is not JSON: {error}") from error
-    schema = shipped()
-    found = list(mistakes(data, schema, "file"))
-    if not found:
-        found = list(_of_names(data))
+    except RecursionError:
+        raise MalformedError(f"{name}: {_TOO_DEEP}") from None
+    if _is_deeper(data, _DEEPEST):
+        raise MalformedError(f"{name}: {_TOO_DEEP}")
+    found = _mistakes(data)
     if found:
         raise MalformedError("\n".join(_line(name, data, one) for one in found))
     return tuple(
@@ -92,6 +93,29 @@ def load(path: str | PathLike[str]) -> tuple[Case, ...]:
 
 
 _ONE_CALL: tuple[Data, ...] = ({"at": 0, "call": "1"},)
+_DEEPEST = 100
+_TOO_DEEP = f"is nested more than {_DEEPEST} levels deep"
+
+
+def _is_deeper(data: object, levels: int) -> bool:
+    """Tell whether something has more levels: what reads a case calls itself for each."""
+    level = [data]
+    for _ in range(levels):
+        level = [inner for one in level for inner in _inside(one)]
+    return bool(level)
+
+
+def _inside(one: object) -> Iterable[object]:
+    if is_object(one):
+        return one.values()
+    return one if is_list(one) else ()
+
+
+def _mistakes(data: Any) -> list[Mistake]:  # noqa: ANN401 - whatever was written
+    found = list(mistakes(data, shipped(), "file"))
+    # Of another format nothing else is known.
+    other = [one for one in found if one[0] == ("format",)]
+    return other or found or list(_of_names(data))
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> Data:
@@ -141,6 +165,7 @@ def _of_case(given: Data, when: Sequence[Data], then: Data) -> Iterator[Mistake]
         return
     yield from _of_scripts(given)
     yield from Names(given).check(when, then)
+    yield from _of_ranges(then)
     if "refused" in then:
         return
     yield from _of_instants(when)
@@ -155,6 +180,16 @@ def _of_scripts(given: Data) -> Iterator[Mistake]:
                 parse(written)
             except ValueError as error:
                 yield ("given", "targets", name), str(error)
+
+
+def _of_ranges(then: Data) -> Iterator[Mistake]:
+    counted: list[tuple[tuple[str, ...], Any]] = [
+        (("then", name), then[name]) for name in ("tries", "calls") if name in then
+    ]
+    counted += [(("then", "counts", kind), one) for kind, one in then.get("counts", {}).items()]
+    for path, one in counted:
+        if is_object(one) and one["from"] > one["to"]:
+            yield path, f"has no number: from {one['from']} is more than to {one['to']}"
 
 
 def _of_instants(when: Sequence[Data]) -> Iterator[Mistake]:

@@ -29,6 +29,12 @@ class Names:
         """Yield where something is named that is not there."""
         yield from self._of_given()
         yield from self._of_when(when)
+        for place, name in enumerate(then.get("called", ())):
+            yield from _among(name, self.targets, "target", ("then", "called", place))
+        for place, change in enumerate(then.get("changes", ())):
+            if "breaker" in change:
+                where: Path = ("then", "changes", place, "breaker")
+                yield from _among(change["breaker"], self.breakers, "circuit breaker", where)
         for name in then.get("states", {}):
             yield from _among(name, self.breakers, "circuit breaker", ("then", "states", name))
         for name in then.get("tokens", {}):

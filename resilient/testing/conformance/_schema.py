@@ -45,8 +45,8 @@ _SAID = {
 }
 _KNOWN = {
     "$defs", "$ref", "$schema", "title", "description", "type", "const", "enum", "anyOf",
-    "properties", "required", "additionalProperties", "minProperties", "maxProperties",
-    "items", "minItems", "minLength", "minimum", "maximum", "pattern",
+    "properties", "required", "additionalProperties", "propertyNames", "minProperties",
+    "maxProperties", "items", "minItems", "minLength", "minimum", "maximum", "pattern",
 }  # fmt: skip
 
 
@@ -102,6 +102,7 @@ class _Checker:
         known = schema.get("properties", {})
         further = schema.get("additionalProperties", True)
         for key, inner in value.items():
+            yield from self.check(key, schema.get("propertyNames", True), (*path, key))
             if key in known:
                 yield from self.check(inner, known[key], (*path, key))
             elif further is False:
