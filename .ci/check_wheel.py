@@ -46,7 +46,7 @@ def check_commands() -> None:
     assert {each.name for each in found} >= {"ask", "demo", "explain"}
     assert all(callable(each.load()) for each in found)
     (plugin,) = metadata.entry_points(group="pytest11", name="resilient")
-    assert plugin.load().__name__ == "resilient.testing._pytest"
+    assert plugin.load().__name__ == "resilient_plugins.pytest"
     (entry,) = metadata.entry_points(group="hypothesis", name="resilient")
     assert callable(entry.load())
 

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE_BY_SIDE = min(2, os.cpu_count() or 1)
-SOURCES = ("resilient/", "adapters/openrouter/resilient_openrouter/")
+SOURCES = (
+    "resilient/",
+    "adapters/openrouter/resilient_openrouter/",
+    "adapters/plugins/resilient_plugins/",
+)
 AWAY = (
     "--ignore=tests/docs/test_links.py",  # pages link to the sources, which are not there
     "--ignore=tests/kit/test_mutants.py",  # the longest hunt: once, in the README's command

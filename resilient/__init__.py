@@ -14,6 +14,7 @@ from resilient._core.outcome import Attempt, Outcome, Restarted
 from resilient._core.transient import transient, unsent
 from resilient._core.trips import any_of, consecutive, count_window, time_window
 from resilient._decorators import fallback, retry, timeout
+from resilient._hypothesis import tell_hypothesis
 from resilient._manager import FallbackManager
 from resilient._manager_of import manager_of
 from resilient._middleware import middleware
@@ -86,7 +87,8 @@ __all__ = (
 
 publish(__name__, __all__, globals())
 install()  # spans and log lines are on by default; see `resilient.telemetry`
-del install, publish
+tell_hypothesis()
+del install, publish, tell_hypothesis
 
 
 def __getattr__(name: str) -> str:

@@ -8,6 +8,7 @@ against scripts of failures, on asyncio and trio, and compares what happened.
 
 from __future__ import annotations
 
+from resilient._hypothesis import tell_hypothesis
 from resilient._publish import publish
 from resilient._runtime.clock import fresh_breakers
 from resilient.testing._backend import FaultyBackend
@@ -94,4 +95,5 @@ __all__ = (
 )
 
 publish(__name__, __all__, globals())
-del publish
+tell_hypothesis()
+del publish, tell_hypothesis

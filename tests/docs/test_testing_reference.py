@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from resilient import testing
-from resilient.testing import _pytest, conformance
+from resilient.testing import conformance
 from resilient.testing._invariants import AGAIN, LOCAL
+from resilient_plugins import pytest as plugin
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing-reference.md").read_text(encoding="utf-8")
 CODE = " ".join(re.findall(r"`([^`\n]+)`", PAGE))
@@ -58,7 +59,7 @@ def test_every_invariant_is_there_with_its_statement(invariant):
 
 def test_the_pytest_plugin_is_there():
     """Each fixture, option and marker of the plugin is on the page."""
-    source = inspect.getsource(_pytest)
+    source = inspect.getsource(plugin)
     named = re.findall(r'"(--[\w-]+|resilient_\w+)"', source)
     named += re.findall(r'^        [f"]+(resilient_\w+)\(', source, re.MULTILINE)
     named += re.findall(r"@pytest\.fixture(?:\(.*\))?\ndef _?(\w+)\(", source)

@@ -61,11 +61,12 @@ BELOW = {
     "_target_list": PIPELINE | {"_target"},
     "_manager": PIPELINE | {"_stack", "_target", "_target_list", "_items"},
     "_manager_of": PIPELINE | {"_stack", "_target", "_manager", "_items"},
+    "_hypothesis": {"_runtime"},
     "note": {"_core", "_runtime", "_breaker", "_manager", "_permit", "_target", "errors", "typing"},
     "telemetry": {"_core", *OBSERVED, "_runtime.listeners", "errors", "events"} | PUBLIC,
-    "": PIPELINE | PUBLIC | USERS | {"telemetry", "note"},
+    "": PIPELINE | PUBLIC | USERS | {"telemetry", "note", "_hypothesis"},
     "_cli": {""},
-    "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note"},
+    "testing": PIPELINE | PUBLIC | USERS | {"", "telemetry", "note", "_hypothesis"},
 }
 TYPES_ONLY = {"errors": {"_core"}}
 

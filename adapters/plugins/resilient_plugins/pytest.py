@@ -1,24 +1,30 @@
 """The pytest plugin: fixtures, and switches for a whole suite.
 
-It is loaded into every run of pytest where the library is installed, so it
-brings nothing with it but the kit itself: no second backend, no Hypothesis, no
-SDK. Without an option, a marker or a fixture of it nothing happens.
+Without an option, a marker or a fixture of it nothing happens, and nothing of
+the library is loaded.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-
-from resilient._core.options import shown
-from resilient.testing import _switches, _virtual, fresh_breakers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
+
+    Switch = AbstractContextManager[Any]
+
+
+def testing() -> Any:  # noqa: ANN401 - a module
+    """Load the kit: only when a test needs it."""
+    from resilient import testing  # noqa: PLC0415 - as above
+
+    return testing
+
 
 _BACKENDS = ("asyncio", "trio", "both")
 _HOW = "on, off, instant, or instant:N for at most N attempts"
@@ -82,7 +88,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Let a test, its fixtures included, run with the policies that are asked for."""
     with ExitStack() as stack:
         if item.config.getini("resilient_fresh_breakers"):
-            stack.enter_context(fresh_breakers())
+            stack.enter_context(testing().fresh_breakers())
         with suppress(pytest.UsageError):  # here it would end the session; setup tells it
             stack.enter_context(_policies(item))
         return (yield)
@@ -97,7 +103,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(str(error), pytrace=False)
 
 
-def _policies(item: pytest.Item) -> AbstractContextManager[None]:
+def _policies(item: pytest.Item) -> Switch:
     marker = item.get_closest_marker("resilient_policies")
     if marker is None:
         how: object = item.config.getini("resilient_policies")
@@ -110,26 +116,26 @@ def _policies(item: pytest.Item) -> AbstractContextManager[None]:
 
 def _said(marker: pytest.Mark) -> str:
     """Write a marker as it was called."""
-    named = [f"{name}={shown(one)}" for name, one in marker.kwargs.items()]
-    return f"{marker.name}({', '.join([*map(shown, marker.args), *named])})"
+    named = [f"{name}={one!r}" for name, one in marker.kwargs.items()]
+    return f"{marker.name}({', '.join([*map(repr, marker.args), *named])})"
 
 
 def _chosen(name: object, option: str) -> Sequence[str]:
     if not isinstance(name, str) or name not in _BACKENDS:
         names = ", ".join(_BACKENDS)
-        raise pytest.UsageError(f"{option} must be one of {names}, not {shown(name)}")
-    return get_args(_virtual.Backend) if name == "both" else (name,)
+        raise pytest.UsageError(f"{option} must be one of {names}, not {name!r}")
+    return _BACKENDS[:2] if name == "both" else (name,)
 
 
-def _switch(how: object, option: str) -> AbstractContextManager[None]:
+def _switch(how: object, option: str) -> Switch:
     name, _, number = how.partition(":") if isinstance(how, str) else ("", "", "")
     if name == "instant" and (not number or (number.isdecimal() and int(number))):
-        return _switches.instant(int(number) if number else None)
+        return cast("Switch", testing().instant(int(number) if number else None))
     if how == "off":
-        return _switches.policies_off()
+        return cast("Switch", testing().policies_off())
     if how == "on":
         return nullcontext()
-    raise pytest.UsageError(f"{option} must be {_HOW}, not {shown(how)}")
+    raise pytest.UsageError(f"{option} must be {_HOW}, not {how!r}")
 
 
 # Fixtures
@@ -145,46 +151,39 @@ def resilient_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def virtual_time(resilient_backend: Any) -> Callable[..., Any]:  # noqa: ANN401 - one of two names
     """Run async functions in virtual time, on the backend of this test."""
-    return partial(_virtual.virtual_time, backend=resilient_backend)
+    return partial(testing().virtual_time, backend=resilient_backend)
 
 
 @pytest.fixture(name="fresh_breakers")
 def _fresh_breakers() -> Generator[None]:
     """Let this test find every circuit breaker new."""
-    with fresh_breakers():
+    with testing().fresh_breakers():
         yield
 
 
 @pytest.fixture
 def policies_off() -> Generator[None]:
     """Let every guarded function be as if no policy decorated it."""
-    with _switches.policies_off():
+    with testing().policies_off():
         yield
 
 
 @pytest.fixture
 def policies_on() -> Generator[None]:
     """Undo what the configuration has switched."""
-    with _switches.policies_on():
+    with testing().policies_on():
         yield
 
 
 @pytest.fixture
 def policies_instant() -> Generator[None]:
     """Let no retry wait."""
-    with _switches.instant():
+    with testing().instant():
         yield
 
 
 @pytest.fixture
 def capture_spans() -> Generator[Any]:
     """Give the spans that this test makes, in order; needs the extra `otel`."""
-    try:
-        from resilient.testing import _spans  # noqa: PLC0415 - the SDK may be absent
-    except ImportError as exc:
-        raise ImportError(
-            "the fixture capture_spans needs the OpenTelemetry SDK:"
-            " pip install 'resilient-policies[otel]'"
-        ) from exc
-    with _spans.capture_spans() as spans:
+    with testing().capture_spans() as spans:
         yield spans
