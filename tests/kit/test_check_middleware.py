@@ -72,6 +72,20 @@ class TestWhatIsRight:
         assert broken(made, **given) == ["calls_are_independent"]
         assert broken(made, skip="calls_are_independent", **given) == []
 
+    @pytest.mark.parametrize("given", ["q", "rest"])
+    def test_an_argument_that_is_given_by_its_name(self, given):
+        """What the caller gives by its name is given once, and the rest still stands in."""
+        seen = set()
+
+        @middleware(expose_args=True)
+        async def asks(call, proceed, q, rest):
+            seen.add((q, rest))
+            return await proceed()
+
+        assert broken(asks, kwargs={given: "1"}) == []
+        other = f"the kit's argument {'rest' if given == 'q' else 'q'}"
+        assert seen == {("1", other) if given == "q" else (other, "1")}
+
     def test_a_limit_of_its_own(self):
         """A scope that it opens itself is its own to end."""
 
