@@ -22,11 +22,10 @@ from resilient.testing._simulate import simulate
 from resilient.testing._spied import RULES as OF_THE_END
 from resilient.testing._stacks import Stack, alike, schedules, stacks
 from resilient.testing._stand_ins import Argument
-from resilient.testing._subject import scripted
 from resilient.testing._virtual import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from resilient.testing._cancellation import Delivery, Guarded
     from resilient.testing._record import Log
@@ -112,20 +111,23 @@ class Checked:
 
     def _cancelled(self, stack: Stack) -> Iterator[Broken]:
         steps = [replace(self.bad[0], after=1), replace(self.good, after=1)]
-        schedule = FailureSchedule(steps, then=self.good)
+        script = Script(FailureSchedule(steps, then=self.good))
         if not stack.kinds <= {"retry", "timeout"}:
             return  # a chain and a breaker await what is inside of them, and nothing else
 
         def make(log: Log) -> Guarded:
-            pipeline = stack.around(self.spy.middlewares())
-            return partial(scripted(pipeline, schedule, log), *self.args, **self.kwargs)
+            guarded = stack.around(self.spy.middlewares())(script.target(log))
+            return partial(guarded, *self.args, **self.kwargs)
 
         for backend, delivery in _CANCELLATIONS:
+            everywhere = cancel_at_every_await(
+                make, backend=backend, delivery=delivery, after=script.next_call
+            )
             with suppress(ValueError):  # one that never awaits anything cannot be cancelled
-                for one in cancel_at_every_await(make, backend=backend, delivery=delivery):
+                for one in everywhere:
                     by = "task.cancel()" if delivery == "task" else "a scope"
                     how = f", cancelled by {by} at await {one.at} of {one.of}"
-                    run = replace(one.run, schedule=schedule)
+                    run = replace(one.run, schedule=script.schedule)
                     yield from self._found(stack, run, [*self.spy.taken(), *broken_by(one)], how)
 
     def _kept(self) -> Iterator[Broken]:
@@ -204,6 +206,30 @@ class Checked:
         if better is None or one.run.details.again is None:
             return one
         return replace(one, run=one.run.details.again(better))
+
+
+class Script:
+    """What a call that is interrupted meets; the next one meets nothing but answers."""
+
+    def __init__(self, schedule: FailureSchedule) -> None:
+        self.schedule = schedule
+        self._is_over = False
+
+    def target(self, log: Log) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Return the function to guard in one run."""
+        self._is_over = False
+        first = log.scripted(self.schedule)
+        then = log.scripted(FailureSchedule(then=self.schedule.then))
+
+        async def target(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            return await (then if self._is_over else first)(*args, **kwargs)
+
+        return target
+
+    async def next_call(self, guarded: Guarded) -> Any:  # noqa: ANN401
+        """Make the call after the one that was interrupted."""
+        self._is_over = True
+        return await guarded()
 
 
 def _fate(caller: CallerRun) -> str:
