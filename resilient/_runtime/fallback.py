@@ -28,6 +28,7 @@ from resilient._runtime.exact import count
 from resilient._runtime.last_good import remembering
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import check_cancelled, discard
+from resilient._runtime.task_groups import take_back
 from resilient._runtime.timeout import within
 from resilient.errors import (
     AllTargetsFailed,
@@ -140,6 +141,7 @@ def advance(call: Call, chain: Chain, end: float) -> int | None:
 
 def failed(call: Call, chain: Chain, index: int, error: Exception, end: float) -> bool:
     """Learn from the failure of a target; tell whether somebody else may still answer."""
+    take_back(call.task, call.cancelling, error)
     cursor = chain.cursor(call)
     rejected = isinstance(error, Rejected)
     fault = None if rejected else fault_of(error, chain.classify[index])

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from resilient._runtime.pause import check_cancelled, discard
+from resilient._runtime.task_groups import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -168,6 +169,7 @@ class Proceed:
             value = await self._inner(call, self._args, self._kwargs)
         except Exception as error:
             self._failed = error
+            take_back(call.task, before, error)
             raise
         except BaseException as error:
             self._left = error

@@ -25,6 +25,7 @@ from resilient._runtime.listeners import once
 from resilient._runtime.notes import annotate
 from resilient._runtime.pause import discard, pause
 from resilient._runtime.scopes import scopes_left
+from resilient._runtime.task_groups import take_back
 from resilient.errors import Rejected
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Retrying:
 
     def after_error(self, call: Call, run: RetryRun, error: Exception) -> Wait | Stop:
         """Decide what follows `error`, and report it."""
+        take_back(call.task, call.cancelling, error)
         fault = fault_of(error, self.policy.classify)
         hint = fault.retry_after if fault is not None else None
         if isinstance(error, Rejected):

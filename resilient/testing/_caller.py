@@ -16,6 +16,7 @@ import anyio.lowlevel
 from resilient._core.outcome import Outcome
 from resilient._runtime.call import current_call
 from resilient._runtime.clock import now, runtime
+from resilient._runtime.task_groups import take_back
 from resilient.testing import _tasks
 from resilient.testing._record import Cancelled, Raised, Result, Returned, current_span, who
 from resilient.testing._run import CallerRun
@@ -114,11 +115,14 @@ class Caller:
         return result
 
     async def _result(self) -> Result:
+        task = asyncio.current_task() if runtime().backend == "asyncio" else None
+        before = 0 if task is None else task.cancelling()
         try:
             value = await self._guarded()
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001 - whatever leaves is the result
+            take_back(task, before, error)
             return Raised(error)
         if issubclass(type(value), Outcome):  # as in `FallbackManager`: not narrowed
             self._outcome = value

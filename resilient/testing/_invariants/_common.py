@@ -105,6 +105,11 @@ def is_plain(node: Guarded) -> bool:
     return all(part.kind in KNOWN for one in node.everything for part in policies_in(one))
 
 
+def its_own(run: Run) -> bool:
+    """Tell whether code of the user's runs around the calls: a body, or no policy at all."""
+    return run.details.anatomy is None or run.details.real
+
+
 def stubborn_seconds(calls: Sequence[TargetCall]) -> float:
     """Return for how long calls ran that let no cancellation through."""
     return sum(

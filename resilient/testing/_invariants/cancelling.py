@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from resilient._core.events import Degraded, TimeoutFired
@@ -12,6 +13,7 @@ from resilient.testing._invariants._common import (
     called,
     calls_of,
     is_cancellation,
+    its_own,
     kind,
     s,
     stories_of,
@@ -34,8 +36,9 @@ def cancellation_honoured(run: Run) -> Found:
         calls = calls_of(run, caller)
         yield from _came_out(run, caller, calls, order)
         cooperative = not any(isinstance(call.step, Stubborn) for call in calls)
-        if cooperative and caller.ended > at + CLOSE:
-            yield Broken(f"over at {s(at)}, with the cancellation", f"over at {s(caller.ended)}")
+        due = max(at, caller.started)
+        if cooperative and caller.ended > due + CLOSE:
+            yield Broken(f"over at {s(due)}, with the cancellation", f"over at {s(caller.ended)}")
 
 
 def nothing_called_afterwards(run: Run) -> Found:
@@ -44,21 +47,49 @@ def nothing_called_afterwards(run: Run) -> Found:
         order, at = caller.cancelled_order, caller.cancelled_at
         if order is None or at is None or _went_on(caller, order):
             continue
+        calls = calls_of(run, caller)
+        if its_own(run) and _eaten(calls, order):
+            continue  # by a call, and then nobody can know of it
         # A function that is called by someone who is cancelled already does begin.
-        late = [call for call in calls_of(run, caller)[1:] if call.order > order]
-        if late[_may_begin(run, caller) :]:
+        late = [call for call in calls[1:] if _knows(run, caller, calls, order, call)]
+        if late:
             again = ", ".join(f"{call.started:.6g}" for call in late)
             yield Broken(f"cancelled at {s(at)}: nothing is called any more", f"calls at {again} s")
 
 
-def _may_begin(run: Run, caller: CallerRun) -> int:
-    """Return how many calls may begin in front of the await that a cancellation comes to.
+def _knows(
+    run: Run, caller: CallerRun, calls: list[TargetCall], order: int, call: TargetCall
+) -> bool:
+    """Tell whether who makes a call knows of the cancellation.
 
-    The library looks before each attempt whether it is cancelled; a function
-    of the user's learns of it at its next await.
+    The library looks before each attempt whether it is cancelled. A function
+    of the user's that was about to go on learns of it at its next await: what
+    it calls in front of that, at the same instant, is no defiance.
     """
-    its_own = run.details.anatomy is None or run.details.real
-    return int(caller.cancelled_awake and its_own)
+    if call.order < order:
+        return False
+    if not _unaware(run, caller) or call.started > _asked_at(caller) + CLOSE:
+        return True
+    told = (one.ended_order or inf for one in calls if is_cancellation(one.error))
+    return min((one for one in told if one > order), default=inf) < call.order
+
+
+def _unaware(run: Run, caller: CallerRun) -> bool:
+    """Tell whether the user's code went on when it was cancelled, until its next await."""
+    begun = caller.started < _asked_at(caller)
+    return its_own(run) and (caller.cancelled_awake or not begun)
+
+
+def _asked_at(caller: CallerRun) -> float:
+    """Return the instant of the cancellation: who is cancelled before it begins, does begin."""
+    return max(caller.cancelled_at or 0.0, caller.started)
+
+
+def _eaten(calls: list[TargetCall], order: int) -> bool:
+    """Tell whether a call was there to take the cancellation, and swallowed it."""
+    return any(
+        isinstance(call.step, Stubborn) and (call.ended_order or inf) > order for call in calls
+    )
 
 
 def _went_on(caller: CallerRun, order: int) -> bool:
@@ -77,7 +108,8 @@ def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) 
     if isinstance(result, Cancelled) or _went_on(caller, order):
         return
     last = calls[-1] if calls else None
-    if last is not None and isinstance(last.step, Stubborn):
+    eaten = its_own(run) and _eaten(calls, order)
+    if eaten or (last is not None and isinstance(last.step, Stubborn)):
         return  # it was swallowed inside, and what is returned late is still an answer
     # So does one that ends without an await: there is nowhere to deliver it.
     at_once = len(calls) == 1 and last is not None and last.ended == last.started
@@ -94,8 +126,8 @@ def _came_out(run: Run, caller: CallerRun, calls: list[TargetCall], order: int) 
 
 def _came_awake(run: Run, caller: CallerRun, last: TargetCall) -> bool:
     """Tell whether the last call was over before the first await behind the cancellation."""
-    ended = last.ended == caller.cancelled_at and not is_cancellation(last.error)
-    return ended and _may_begin(run, caller) > 0
+    ended = last.ended == _asked_at(caller) and not is_cancellation(last.error)
+    return ended and (caller.cancelled_awake or _unaware(run, caller))
 
 
 def _error(result: object) -> BaseException | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from contextlib import suppress
@@ -207,6 +208,7 @@ def _let_go(run: Run) -> dict[int, type]:
 _KIT = Path(__file__).parents[1]
 _HERE = f"{_KIT}{os.sep}"
 _CALLER = str(_KIT / "_caller.py")
+_ASYNCIO = f"{Path(asyncio.__file__).parent}{os.sep}"
 
 
 def _clear_our_frames(error: BaseException) -> None:
@@ -215,6 +217,8 @@ def _clear_our_frames(error: BaseException) -> None:
     A frame in a traceback keeps the one that called it, from Python 3.12 on
     also where that was a coroutine's, and so the loop that the run was made
     in. That circle is ours, not the user's, whose frames are left as they are.
+    So are those of `asyncio.TaskGroup` and `asyncio.wait_for`, which keep the
+    error that they raise, asyncio's own.
     """
     trace = error.__traceback__
     while trace is not None:
@@ -223,7 +227,8 @@ def _clear_our_frames(error: BaseException) -> None:
         while frame is not None:
             file = frame.f_code.co_filename
             outside |= file == _CALLER  # what calls the caller is the run, and its loop
-            if outside or file.startswith(_HERE):
+            asyncios = frame is trace.tb_frame and file.startswith(_ASYNCIO)
+            if outside or asyncios or file.startswith(_HERE):
                 with suppress(RuntimeError):  # it is running: this call is one of those
                     frame.clear()
             frame = frame.f_back

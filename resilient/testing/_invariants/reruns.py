@@ -11,12 +11,16 @@ is found as well.
 
 from __future__ import annotations
 
+import re
+import traceback
+import warnings
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from resilient.testing._invariants._common import Broken, Found, kind
+from resilient.testing._invariants._common import Broken, Found, is_cancellation, its_own, kind
 from resilient.testing._invariants.recovering import recovery
+from resilient.testing._invariants.values import linked
 from resilient.testing._invariants.watching import leaked
 from resilient.testing._record import Raised
 from resilient.testing._virtual_run import Stuck
@@ -55,6 +59,9 @@ def telemetry_neutral(run: Run) -> Found:
     # Where several may be first, one backend is as good as the other, but not the same.
     other = run.backend if _has_ties(run) else _elsewhere(run)
     silent = rerun(run, "nobody", other)
+    if its_own(run) and not isinstance(silent, str | None) and _needs_its_loop(silent):
+        other = run.backend
+        silent = rerun(run, "nobody", other)
     if silent is None or isinstance(silent, str) or outcome_of(silent) == outcome_of(run):
         return
     loud = rerun(run, "log", other)
@@ -81,10 +88,14 @@ def backend_agnostic(run: Run) -> Found:
     other = _elsewhere(run)
     if other == run.backend or _has_ties(run):
         return
+    if its_own(run) and not run.schedule.cooperative:
+        return  # trio cancels again at the await behind a call that has swallowed it
     again = rerun(run, "nobody", other)
     if isinstance(again, str):
         yield Broken(f"the same on {other}", again)
     elif again is not None and outcome_of(again) != outcome_of(run):
+        if its_own(run) and (_needs_its_loop(again) or _has_ties(run, again)):
+            return
         loud = rerun(run, "log", other)
         if isinstance(loud, str) or loud is None or outcome_of(loud) != outcome_of(run):
             yield _difference(f"the same on {other}", outcome_of(run), outcome_of(again))
@@ -125,6 +136,27 @@ def _elsewhere(run: Run) -> Backend:
     if run.schedule.cancel == "task" and run.schedule.cancel_at is not None:
         return run.backend
     return "trio" if run.backend == "asyncio" and _has_trio() else "asyncio"
+
+
+def _needs_its_loop(run: Run) -> bool:
+    """Tell whether code of the user's has asked the other library for its loop."""
+    errors = [
+        error
+        for one in run.results
+        if isinstance(one, Raised)
+        for error in linked(one.error, contexts=True)
+        if isinstance(error, RuntimeError | TypeError) and _NEEDS_ITS_LOOP.search(str(error))
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        for error in errors:
+            # Coroutines that were given to what cannot run here.
+            traceback.clear_frames(error.__traceback__)
+    return bool(errors)
+
+
+# What asyncio's functions say on trio, what trio says of them, and what its own say on asyncio.
+_NEEDS_ITS_LOOP = re.compile("no (running|current) event loop|asyncio|from async context")
 
 
 def _has_trio() -> bool:
@@ -186,23 +218,26 @@ def _name(result: Result) -> str:
     return kind(result.error) if isinstance(result, Raised) else type(result).__name__
 
 
-def _has_ties(run: Run) -> bool:
+def _has_ties(*runs: Run) -> bool:
     """Tell whether several tasks have something to do at one instant: either may be first."""
     wakes: dict[float, set[object]] = {}
 
     def wake(at: float, who: object) -> None:
         wakes.setdefault(round(at, 6), set()).add(who)
 
-    for call in run.calls:
-        if call.ended is not None and call.ended > call.started:
-            wake(call.ended, call.caller)
-    for story in run.details.stories.values():
-        for _, event in story.scheduled:
-            wake(event.at + event.wait, story.call.caller)
-        for _, fired in story.fired:
-            wake(fired.at, story.call.caller)
-    for number, at in enumerate(run.schedule.arrivals):
-        wake(at, ("arrival", number) if at else number)
-    if run.schedule.cancel_at is not None:
-        wake(run.schedule.cancel_at, "cancel")
+    for run in runs:
+        for call in run.calls:
+            if call.ended is not None and call.ended > call.started:
+                # The user's code may make it in a task of its own: then a limit is another's.
+                apart = its_own(run) and not is_cancellation(call.error)
+                wake(call.ended, ("call", call.number) if apart else call.caller)
+        for story in run.details.stories.values():
+            for _, event in story.scheduled:
+                wake(event.at + event.wait, story.call.caller)
+            for _, fired in story.fired:
+                wake(fired.at, story.call.caller)
+        for number, at in enumerate(run.schedule.arrivals):
+            wake(at, ("arrival", number) if at else number)
+        if run.schedule.cancel_at is not None:
+            wake(run.schedule.cancel_at, "cancel")
     return any(len(found) > 1 for at, found in wakes.items() if at)

@@ -29,12 +29,14 @@ from resilient.testing._invariants._common import (
     calls_of,
     is_cancellation,
     is_plain,
+    its_own,
     kind,
     known,
     parts,
     s,
 )
 from resilient.testing._record import Raised
+from resilient.testing._steps import Fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +72,7 @@ def _pairs(calls: Sequence[TargetCall]) -> Iterator[tuple[TargetCall, TargetCall
     last: dict[object, TargetCall] = {}
     for call in calls:
         before = last.get((call.index, call.function))
-        if before is not None:
+        if before is not None and (before.ended_order or inf) < call.order:
             yield before, call
         last[call.index, call.function] = call
 
@@ -80,7 +82,7 @@ def _judged_again(run: Run, before: TargetCall, after: TargetCall) -> Found:
     if isinstance(error, GeneratorExit):
         return  # a stream that nobody wanted was closed
     if error is not None and not isinstance(error, Exception):
-        if is_cancellation(error) and _limit_between(run, before, after):
+        if is_cancellation(error) and _cut_off(run, before, after):
             return
         yield Broken(
             f"nothing is called after a {kind(error)}", f"the function was called again: {after}"
@@ -96,15 +98,15 @@ def _is_permanent(error: Exception | None) -> bool:
     return error is not None and transient.knows(error) and not transient(error)
 
 
-def _limit_between(run: Run, before: TargetCall, after: TargetCall) -> bool:
-    return (
-        any(
-            isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
-            for noted in run.details.noted
-        )
-        or not run.details.noted
-        or (run.details.anatomy is None and before.within is None)
-    )  # a hand-written limit says nothing, nor one that nobody heard
+def _cut_off(run: Run, before: TargetCall, after: TargetCall) -> bool:
+    """Tell whether a call may have been cancelled by what stands around it, and not for good."""
+    if its_own(run) or not run.details.noted:
+        # A limit that is written by hand says nothing, nor does one that nobody heard.
+        return not (isinstance(before.step, Fail) and before.step.error is type(before.error))
+    return any(
+        isinstance(noted.event, TimeoutFired) and before.order < noted.order < after.order
+        for noted in run.details.noted
+    )
 
 
 def gives_up_for_a_reason(run: Run) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.events import Degraded, TimeoutFired
@@ -62,7 +63,13 @@ def _of_plain(run: Run, calls: list[TargetCall], result: object) -> Found:
     if isinstance(result, Returned):
         came = "it returned None" if result.value is None else "it returned a value"
         yield Broken(f"an error, as the last call failed with {kind(error)}", came)
-    elif isinstance(result, Raised) and not any(one is error for one in linked(result.error)):
+    elif isinstance(result, Raised) and not any(
+        one is call.error
+        for one in linked(result.error)
+        for call in calls
+        # Of calls that go on at one time the first that fails may be what is told.
+        if call.error is error or (call.ended or inf) >= calls[-1].started
+    ):
         yield Broken(
             f"the {kind(error)} of the last call, or an error raised from it",
             f"it raised {kind(result.error)}, which says nothing of it",
