@@ -188,7 +188,9 @@ async def _scenario(
 ) -> tuple[int, Run, Result]:
     log = _Log()
     guarded = _made(make, log)
+    anatomy = anatomy_of(_function_of(guarded))
     call = _Interruptible(guarded, log, at, delivery)
+    call.is_users = anatomy is None or any(one.around("middleware") for one in anatomy.everything)
     began = now()
     result = await call.outcome()
     ended = now()
@@ -214,7 +216,7 @@ async def _scenario(
         details=Details(
             noted=tuple(log.noted),
             guarded=tuple(log.guarded),
-            anatomy=anatomy_of(_function_of(guarded)),
+            anatomy=anatomy,
             under_way=frozenset(log.under_way),
             delivered=call.delivered,
         ),
@@ -244,17 +246,19 @@ async def _outcome_of(call: Awaitable[Any]) -> Result:
 class _Log(Log):
     """Takes notes, and knows which calls no interruption could have kept from beginning.
 
-    A task that was started before takes its first step, and may make a call in it.
+    A task that was started before takes its first step, and may make a call in
+    it. So may the user's code that is interrupted behind a shield, and hears of
+    it at the await of that call.
     """
 
-    new: set[_tasks.Task] = field(default_factory=set[_tasks.Task])
+    unaware: set[_tasks.Task] = field(default_factory=set[_tasks.Task])
     under_way: list[int] = field(default_factory=list[int])
 
     def begun(self, *args: Any, **kwargs: Any) -> TargetCall:
         """Note a call that begins now."""
         call = Log.begun(self, *args, **kwargs)
-        if _tasks.current() in self.new:
-            self.new.discard(_tasks.current())
+        if _tasks.current() in self.unaware:
+            self.unaware.discard(_tasks.current())
             self.under_way.append(call.number)
         return call
 
@@ -273,6 +277,8 @@ class _Interruptible:
         self.interrupted_at: float | None = None
         self.interrupted_order: int | None = None
         self.delivered = False
+        # Whether code of the user's runs around the calls: policies look before each attempt.
+        self.is_users = False
         self.unbalanced: list[str] = []
 
     async def outcome(self) -> Result:
@@ -323,14 +329,18 @@ class _Interruptible:
                 error = self._instead()
             # So does asyncio interrupt; of trio the answer has the error.
             came = error or getattr(answer, "error", None)
-            self.delivered |= self.interrupted_order is not None and came is not None
+            if came is not None and self.interrupted_order is not None:
+                self.delivered = True
+                self._log.unaware.discard(_tasks.current())
             resume = partial(inner.send, answer) if error is None else partial(inner.throw, error)
             del error, came
 
     def _interrupt(self) -> None:
         self.interrupted_at = now()
         self.interrupted_order = self._log.next()
-        self._log.new.update(filter(_tasks.is_new, _tasks.alive()))
+        self._log.unaware.update(filter(_tasks.is_new, _tasks.alive()))
+        if self.is_users:
+            self._log.unaware.add(_tasks.current())
         # An exception travels as a cancellation until it is there, so that
         # what is waited for is abandoned as the loop wants it to be.
         if self._task is not None and self._delivery != "scope":

@@ -70,8 +70,13 @@ def _knows(
         return False
     if not _unaware(run, caller) or call.started > _asked_at(caller) + CLOSE:
         return True
-    told = (one.ended_order or inf for one in calls if is_cancellation(one.error))
+    told = (one.ended_order or inf for one in calls if _is_told(one.error))
     return min((one for one in told if one > order), default=inf) < call.order
+
+
+def _is_told(error: BaseException | None) -> bool:
+    """Tell a cancellation, or what is raised in its place."""
+    return error is not None and not isinstance(error, Exception)
 
 
 def _unaware(run: Run, caller: CallerRun) -> bool:
