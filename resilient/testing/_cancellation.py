@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
@@ -321,6 +322,7 @@ class _Interruptible:
             here = self.suspensions == self._at
             if here:
                 self._interrupt()
+            unshielded = self._delivery != "scope" or anyio.current_effective_deadline() == -inf
             try:
                 answer = yield trap
             except BaseException as exc:  # noqa: BLE001 - goes where the loop has sent it
@@ -328,12 +330,10 @@ class _Interruptible:
             if here and not isinstance(self._delivery, str):
                 error = self._instead()
             # So does asyncio interrupt; of trio the answer has the error.
-            came = error or getattr(answer, "error", None)
-            if came is not None and self.interrupted_order is not None:
-                self.delivered = True
-                self._log.unaware.discard(_tasks.current())
+            if unshielded and (error or getattr(answer, "error", None)):
+                self._hear()
             resume = partial(inner.send, answer) if error is None else partial(inner.throw, error)
-            del error, came
+            del error
 
     def _interrupt(self) -> None:
         self.interrupted_at = now()
@@ -347,6 +347,12 @@ class _Interruptible:
             self._task.cancel()
         else:
             self._scope.cancel()
+
+    def _hear(self) -> None:
+        """Note that an await was interrupted, unless that was for a reason of its own."""
+        if self.interrupted_order is not None:
+            self.delivered = True
+            self._log.unaware.discard(_tasks.current())
 
     def _instead(self) -> BaseException:
         assert not isinstance(self._delivery, str)

@@ -255,8 +255,9 @@ def test_a_value_that_was_there_before_may_come_out(backend):
     assert second.run.origin == 1
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_error_that_was_there_before_may_come_out_of_a_shield(backend):
+def test_an_error_that_was_there_before_may_come_out_of_a_shield(backend, seconds):
     """Interrupted where no await hears of it, a call ends with the error that it had."""
 
     def make(log: Log):
@@ -267,7 +268,7 @@ def test_an_error_that_was_there_before_may_come_out_of_a_shield(backend):
                 return await function()
             finally:
                 with anyio.CancelScope(shield=True):
-                    await anyio.lowlevel.checkpoint()
+                    await anyio.sleep(seconds)
 
         return tidies
 
@@ -298,6 +299,34 @@ def test_an_error_may_not_take_the_place_of_an_interruption(backend, delivery):
 
     found = complaints(make, backend, delivery)[-1]
     assert "the interruption did not surface: Raised(error=ConnectionError(" in found
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_called_behind_a_shield_hears_of_it(backend, seconds):
+    """Interrupted behind a shield, a function makes the call that comes next, and no more."""
+
+    def make(log: Log, *, again: bool = False):
+        function = log.scripted(".1*")
+
+        async def prepares():
+            await function()
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(seconds)
+            try:
+                return await function()
+            finally:
+                if again:
+                    await function()
+
+        return prepares
+
+    found = [one.check() for one in cancel_at_every_await(make, backend=backend)]
+    assert {len(one.run.calls) for one in found} == {1, 2}
+    assert {one.run.result for one in found} == {Cancelled()}
+    defiant = complaints(lambda log: make(log, again=True), backend)
+    assert len(defiant) == len(found) - 1
+    assert all("call 3 of target" in one for one in defiant)
 
 
 @pytest.mark.parametrize(("backend", "delivery"), DELIVERIES[:3])
