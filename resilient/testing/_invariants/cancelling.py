@@ -38,11 +38,15 @@ def cancellation_honoured(run: Run) -> Found:
         yield from _came_out(run, caller, calls, order)
         cooperative = not any(isinstance(call.step, Stubborn) for call in calls)
         due = max(at, caller.started)
-        over = caller.ended
-        if may_delay(run):  # of that only what is inside may not go on
-            over = max((call.ended or inf for call in calls), default=due)
+        over = _over_inside(calls, due) if may_delay(run) else caller.ended
         if cooperative and over > due + CLOSE:
             yield Broken(f"over at {s(due)}, with the cancellation", f"over at {s(over)}")
+
+
+def _over_inside(calls: list[TargetCall], due: float) -> float:
+    """Return until when a call went on that should have been over at `due`."""
+    ends = ((call.ended or inf, max(due, call.started)) for call in calls)
+    return max((end for end, start in ends if end > start + CLOSE), default=due)
 
 
 def nothing_called_afterwards(run: Run) -> Found:
