@@ -67,7 +67,9 @@ def check_middleware(
     in its task), `cancellation_passes`, `error_passes`, `value_passes`,
     `calls_are_independent`, `nothing_kept` (a call is let go of when it is over)
     and `next_call_works`. `nothing_recorded` hears the log and what is printed
-    as well. Bad options are a `TypeError` or a `ValueError`.
+    as well. A middleware may await, and its clean-up may delay a cancellation;
+    one that never ends is a `Stuck`. Bad options are a `TypeError` or a
+    `ValueError`.
 
     >>> @middleware
     ... async def timed(call, proceed):

@@ -119,7 +119,7 @@ class TestWhatIsRight:
 
         assert broken(needs_text, answer="yes", failures=[Bad("busy")], raises=Mine) == []
 
-    @pytest.mark.parametrize("seconds", [0, 0.3, 0.5, 1, 4, 7])
+    @pytest.mark.parametrize("seconds", [0, 0.5, 7])
     @pytest.mark.parametrize(
         "where", ["before", "behind", "clean-up", "shielded", "shielded before"]
     )
