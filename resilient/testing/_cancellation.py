@@ -24,7 +24,7 @@ from resilient.testing import _tasks
 from resilient.testing._anatomy import anatomy_of
 from resilient.testing._check import Finding, findings_of
 from resilient.testing._details import Details
-from resilient.testing._given import function, shown_or_class
+from resilient.testing._given import function, is_class_of, shown_or_class
 from resilient.testing._invariants import LOCAL
 from resilient.testing._invariants.cancelling import nothing_called_afterwards
 from resilient.testing._leftovers import leftovers
@@ -162,8 +162,7 @@ def cancel_at_every_await(
 
 
 def _check_delivery(delivery: object, backend: Backend) -> None:
-    is_class = isinstance(delivery, type) and issubclass(delivery, BaseException)
-    if not is_class and delivery not in ("scope", "task"):
+    if not is_class_of(delivery, BaseException) and delivery not in ("scope", "task"):
         error = ValueError if isinstance(delivery, str) else TypeError
         accepted = "'scope', 'task' or a class of exception"
         raise error(f"delivery must be {accepted}, not {shown_or_class(delivery)}")

@@ -18,7 +18,7 @@ from resilient._runtime.clock import fresh_breakers
 from resilient._stack import Pipeline
 from resilient.testing._check import InvariantBroken
 from resilient.testing._checked import RULES, Checked
-from resilient.testing._given import named, several, shown_or_class
+from resilient.testing._given import is_class_of, named, several, shown_or_class
 from resilient.testing._invariants import INVARIANTS
 from resilient.testing._overheard import overhearing
 from resilient.testing._spied import Spy, names_of
@@ -139,7 +139,7 @@ def _flag(answers: object) -> bool:
 def _errors(raises: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - whatever was written
     found = cast("tuple[object, ...]", raises if isinstance(raises, tuple) else (raises,))
     for one in found:
-        if not isinstance(one, type) or not issubclass(one, Exception):
+        if not is_class_of(one, Exception):
             raise TypeError(
                 "check_middleware(raises=) takes a class of Exception, or a tuple of them,"
                 f" not {shown_or_class(one)}"
