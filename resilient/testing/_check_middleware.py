@@ -9,6 +9,7 @@ middleware what it did itself.
 from __future__ import annotations
 
 import inspect
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import shown
@@ -17,6 +18,7 @@ from resilient._runtime.clock import fresh_breakers
 from resilient._stack import Pipeline
 from resilient.testing._check import InvariantBroken
 from resilient.testing._checked import RULES, Checked
+from resilient.testing._given import is_class_of, named, several, shown_or_class
 from resilient.testing._invariants import INVARIANTS
 from resilient.testing._overheard import overhearing
 from resilient.testing._spied import Spy, names_of
@@ -65,7 +67,9 @@ def check_middleware(
     in its task), `cancellation_passes`, `error_passes`, `value_passes`,
     `calls_are_independent`, `nothing_kept` (a call is let go of when it is over)
     and `next_call_works`. `nothing_recorded` hears the log and what is printed
-    as well. Bad options are a `TypeError` or a `ValueError`.
+    as well. A middleware may await, and its clean-up may delay a cancellation;
+    one that never ends is a `Stuck`. Bad options are a `TypeError` or a
+    `ValueError`.
 
     >>> @middleware
     ... async def timed(call, proceed):
@@ -78,13 +82,17 @@ def check_middleware(
     """
     make = _maker(middleware)
     parts = cast("tuple[Middleware, ...]", make().policies)
+    by_name = named(kwargs, "check_middleware(kwargs=)")
+    if args is None:
+        args, others = _arguments(parts, by_name)
+        by_name |= others
     checked = Checked(
-        spy=Spy(make, answers, raises if isinstance(raises, tuple) else (raises,)),
+        spy=Spy(make, _flag(answers), _errors(raises)),
         name=names_of(parts),
         good=Ok() if answer is FRESH else Ok(answer),
         bad=_failures(failures),
-        args=_arguments(parts) if args is None else tuple(args),
-        kwargs=dict(kwargs or {}),
+        args=several(args, "check_middleware(args=)", "a list of arguments"),
+        kwargs=by_name,
         skip=_skipped(skip),
     )
     with fresh_breakers(), overhearing() as checked.heard:
@@ -111,28 +119,54 @@ def _maker(given: Any) -> Callable[[], Pipeline]:  # noqa: ANN401
 
 
 def _failures(failures: Sequence[Step]) -> tuple[Fail | Bad, ...]:
-    for step in failures:
+    found = several(failures, "check_middleware(failures=)", "a list of Fail(...) and Bad(...)")
+    for step in found:
         if not is_step(step) or not isinstance(step, Fail | Bad):
             raise TypeError(
                 f"check_middleware(failures=) takes Fail(...) and Bad(...), not {shown(step)}"
             )
-    if not failures:
+    if not found:
         raise ValueError("check_middleware(failures=) must have at least one step")
-    return cast("tuple[Fail | Bad, ...]", tuple(failures))
+    return found
 
 
-def _skipped(skip: Iterable[str]) -> frozenset[str]:
-    names = frozenset([skip] if isinstance(skip, str) else skip)
+def _flag(answers: object) -> bool:
+    if not isinstance(answers, bool):
+        raise TypeError(f"check_middleware(answers=) must be a bool, not {shown(answers)}")
+    return answers
+
+
+def _errors(raises: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - whatever was written
+    found = cast("tuple[object, ...]", raises if isinstance(raises, tuple) else (raises,))
+    for one in found:
+        if not is_class_of(one, Exception):
+            raise TypeError(
+                "check_middleware(raises=) takes a class of Exception, or a tuple of them,"
+                f" not {shown_or_class(one)}"
+            )
+    return cast("tuple[type[Exception], ...]", found)
+
+
+def _skipped(skip: Any) -> frozenset[str]:  # noqa: ANN401 - as above
+    names = (skip,) if isinstance(skip, str) else skip
+    found = several(names, "check_middleware(skip=)", "names of invariants")
     known = sorted({*INVARIANTS, *RULES})
-    for name in sorted(names.difference(known)):
-        raise ValueError(
-            f"check_middleware(skip=) has no invariant {name!r}; there are {', '.join(known)}"
-        )
-    return names
+    for name in found:
+        if name not in known:
+            raise ValueError(
+                f"check_middleware(skip=) has no invariant {shown(name)};"
+                f" there are {', '.join(known)}"
+            )
+    return frozenset(found)
 
 
-def _arguments(parts: Sequence[Middleware]) -> tuple[Argument, ...]:
-    """Return an argument for each parameter behind the first two that must be there, and one."""
+def _arguments(
+    parts: Sequence[Middleware], given: Mapping[str, Any]
+) -> tuple[list[Argument], dict[str, Argument]]:
+    """Return an argument for each parameter behind the first two that nobody gave, or one.
+
+    Behind one that is given by its name the others are as well.
+    """
     names = ["question"]
     for part in parts:
         if part.expose_args:
@@ -144,7 +178,13 @@ def _arguments(parts: Sequence[Middleware]) -> tuple[Argument, ...]:
             mine = [one.name for one in parameters if one.kind in wanted]
             open_ended = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
             names = mine or (names if open_ended else [])
-    return tuple(Argument(f"the argument of the kit {name}") for name in names)
+    listed = [*takewhile(lambda name: name not in given, names)]
+    by_name = [name for name in names[len(listed) :] if name not in given]
+    return [*map(_stand_in, listed)], {name: _stand_in(name) for name in by_name}
+
+
+def _stand_in(name: str) -> Argument:
+    return Argument(f"the argument of the kit {name}")
 
 
 def _report(name: str, broken: Sequence[Broken]) -> InvariantBroken:

@@ -26,7 +26,9 @@ class Details:
     the guarded calls, `anatomy` what was run as a tree of policies. `real` says
     that no function was replaced. `over` is the instant at which the last
     caller was done. `again` plays a schedule out in the same way. `lines` are
-    those of the log, in a run that was made for them.
+    those of the log, in a run that was made for them. Of a call that was
+    interrupted, `under_way` are the calls that began behind it because their
+    tasks had been started before, and `delivered` says that an await heard of it.
     """
 
     noted: tuple[Noted, ...] = ()
@@ -40,6 +42,8 @@ class Details:
     over: float = 0.0
     again: Callable[..., Run] | None = None
     lines: tuple[LogRecord, ...] = ()
+    under_way: frozenset[int] = frozenset()
+    delivered: bool = True
     kept: dict[object, Any] = field(default_factory=dict["object", "Any"])
     """What the invariants have found out so far, such as further runs of the schedule."""
 

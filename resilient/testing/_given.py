@@ -37,6 +37,24 @@ def named(value: object, option: str) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", value))
 
 
+def is_class_of(value: object, errors: type[BaseException]) -> bool:
+    """Tell whether something is a class of such errors.
+
+    >>> is_class_of(OSError, Exception), is_class_of(OSError(), Exception)
+    (True, False)
+    """
+    return isinstance(value, type) and issubclass(value, errors)
+
+
+def shown_or_class(value: object) -> str:
+    """Return what a message shows where a class was wanted: of another class its name.
+
+    >>> shown_or_class(int), shown_or_class(7)
+    ('the class int', '7')
+    """
+    return f"the class {value.__qualname__}" if isinstance(value, type) else shown(value)
+
+
 def function(value: object, option: str, accepted: str) -> Callable[..., Any]:
     """Return what can be called.
 

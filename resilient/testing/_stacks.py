@@ -53,13 +53,13 @@ def stacks() -> list[Stack]:
     async def spare(*args: object, **kwargs: object) -> None: ...
 
     tried = retry(attempts=3, backoff=[1]).policies
-    limited = timeout(5).policies
+    limited = timeout(60).policies
     chained = fallback(to=[spare]).policies
     broken = circuit_breaker("kit.middleware", trip=consecutive(2), open_for=10).policies
     found = [Stack((), ())]
     for policies in (tried, limited, chained, broken):
         found += [Stack(policies, (), thorough=False), Stack((), policies, thorough=False)]
-    return [*found, Stack(timeout(30).policies, (*tried, *timeout(8).policies))]
+    return [*found, Stack(timeout(300).policies, (*tried, *timeout(60).policies))]
 
 
 def schedules(
@@ -75,9 +75,10 @@ def schedules(
         yield FailureSchedule([other], then=good)
     if limited:
         yield FailureSchedule([Hang()], then=good)
-    yield FailureSchedule([slow], then=good, cancel_at=1)
-    yield FailureSchedule([slow], then=good, cancel_at=1, cancel="task")
-    yield FailureSchedule([late], then=slow, cancel_at=1.5)
+    # Odd instants: where something ends as it is cancelled, either may be first.
+    yield FailureSchedule([slow], then=good, cancel_at=1.013)
+    yield FailureSchedule([slow], then=good, cancel_at=1.013, cancel="task")
+    yield FailureSchedule([late], then=slow, cancel_at=1.513)
     yield FailureSchedule([slow, late, slow], then=slow, arrivals=(0, 0.5, 0.75))
 
 

@@ -77,8 +77,10 @@ class Switch:
         """Go back to what was in force without it."""
         with _lock:
             # By identity: the same switch may be thrown twice.
-            place = next(i for i in reversed(range(len(_thrown))) if _thrown[i] is self)
-            del _thrown[place]
+            places = [i for i, one in enumerate(_thrown) if one is self]
+            if not places:
+                raise RuntimeError("a switch was left that is not thrown: each is left once")
+            del _thrown[places[-1]]
             _put_in_force()
 
     def __call__(self, _: object) -> Any:  # noqa: ANN401 - it never returns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,10 +56,23 @@ def is_ready(task: Task) -> bool:
     return waiter is None or bool(waiter.done())
 
 
+def is_new(task: Task) -> bool:
+    """Tell whether a task was started and has not run yet: it takes its first step in any case."""
+    coroutine = _coroutine(task)
+    return (
+        inspect.iscoroutine(coroutine)
+        and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+    )
+
+
 def describe(task: Task) -> str:
     """Name the coroutine that a task runs."""
-    coroutine: Any = task.get_coro() if hasattr(task, "get_coro") else task.coro
+    coroutine = _coroutine(task)
     return str(getattr(coroutine, "__qualname__", coroutine))
+
+
+def _coroutine(task: Task) -> Any:  # noqa: ANN401
+    return task.get_coro() if hasattr(task, "get_coro") else task.coro
 
 
 def below(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from resilient import retry, stack, timeout
+from resilient import middleware, retry, stack, timeout
 from resilient.testing import (
     FailureSchedule,
     FaultyBackend,
     Tester,
     cancel_at_every_await,
     check_backend,
+    check_middleware,
     simulate,
     spread_at_cap,
     virtual_time,
@@ -22,6 +23,15 @@ async def ask(question: str) -> str: ...
 
 
 async def nothing() -> None: ...
+
+
+async def items():
+    yield
+
+
+@middleware
+async def tag(call, proceed):
+    return await proceed()
 
 
 def build(service):
@@ -41,9 +51,11 @@ NAMES = {
     one.__name__: one
     for one in (
         check_backend,
+        check_middleware,
         every,
         FailureSchedule,
         FaultyBackend,
+        items,
         nothing,
         ran,
         retry,
@@ -52,7 +64,7 @@ NAMES = {
         Tester,
         virtual_time,
     )
-} | {"ask": ask, "build": build}
+} | {"ask": ask, "build": build, "tag": tag}
 ANY_LIST = "a list of steps (`parse` reads a text)"
 
 REFUSED = {
@@ -75,6 +87,22 @@ REFUSED = {
     "every(7, backend='asyncio')": (
         "cancel_at_every_await takes a function that makes the one to call, not 7"
     ),
+    "every(lambda log: 7, backend='asyncio')": (
+        "cancel_at_every_await takes a function that returns an async function, not 7"
+    ),
+    "every(lambda log: items, backend='trio')": (
+        "cancel_at_every_await takes a function that returns an async function,"
+        " not one that returns an async generator"
+    ),
+    "every(lambda log: ask, backend='trio', after=7)": (
+        "cancel_at_every_await(after=) takes an async function of that one, not 7"
+    ),
+    "every(lambda log: ask, backend='trio', delivery=int)": (
+        "delivery must be 'scope', 'task' or a class of exception, not the class int"
+    ),
+    "every(lambda log: ask, backend='trio', delivery=7)": (
+        "delivery must be 'scope', 'task' or a class of exception, not 7"
+    ),
     "spread_at_cap(ask, seeds=7)": "spread_at_cap(seeds=) takes whole numbers, not 7",
     "check_backend(7)": (
         "check_backend takes a function that builds the backend around a service, not 7"
@@ -87,6 +115,27 @@ REFUSED = {
     ),
     "check_backend(build, args=7)": "check_backend(args=) takes a list of arguments, not 7",
     "check_backend(build, kwargs=7)": "check_backend(kwargs=) takes a mapping, not 7",
+    "check_middleware(tag, failures=7)": (
+        "check_middleware(failures=) takes a list of Fail(...) and Bad(...), not 7"
+    ),
+    "check_middleware(tag, args=7)": "check_middleware(args=) takes a list of arguments, not 7",
+    "check_middleware(tag, args='x')": (
+        "check_middleware(args=) takes a list of arguments, not 'x'"
+    ),
+    "check_middleware(tag, kwargs=[1])": "check_middleware(kwargs=) takes a mapping, not a list",
+    "check_middleware(tag, answers=7)": "check_middleware(answers=) must be a bool, not 7",
+    "check_middleware(tag, raises=7)": (
+        "check_middleware(raises=) takes a class of Exception, or a tuple of them, not 7"
+    ),
+    "check_middleware(tag, raises=[RuntimeError])": (
+        "check_middleware(raises=) takes a class of Exception, or a tuple of them, not a list"
+    ),
+    "check_middleware(tag, raises=(OSError, KeyboardInterrupt))": (
+        "check_middleware(raises=) takes a class of Exception, or a tuple of them,"
+        " not the class KeyboardInterrupt"
+    ),
+    "check_middleware(tag, skip=7)": "check_middleware(skip=) takes names of invariants, not 7",
+    "check_middleware(tag, skip=[7])": "check_middleware(skip=) has no invariant 7; there are ",
     "ran().check(7)": "check takes functions of a run, not 7",
     "ran().check(only=7)": "check(only=) takes names of invariants, not 7",
     "ran().check(skip=7)": "check(skip=) takes names of invariants, not 7",
@@ -124,7 +173,7 @@ REFUSED = {
     "Tester(retry()).run('.', backends=['x'])": "backend must be 'asyncio' or 'trio', not 'x'",
     "every(lambda log: ask, backend='x')": "backend must be 'asyncio' or 'trio', not 'x'",
     "every(lambda log: ask, backend='trio', delivery='x')": (
-        "delivery must be 'scope' or 'task', not 'x'"
+        "delivery must be 'scope', 'task' or a class of exception, not 'x'"
     ),
     "ran().waterfall(0)": "waterfall(width) must be a whole number of at least 1, not 0",
     "ran().check(only=[7])": "check(only=) has no invariant 7; there are attempts_bounded, ",

@@ -10,7 +10,15 @@ import pytest
 
 from resilient import middleware, stack
 from resilient._runtime.clock import runtime
-from resilient.testing import Bad, Fail, InvariantBroken, check_middleware, simulate
+from resilient.testing import (
+    Bad,
+    Fail,
+    FailureSchedule,
+    InvariantBroken,
+    Ok,
+    check_middleware,
+    simulate,
+)
 
 
 class Mine(Exception):
@@ -72,6 +80,20 @@ class TestWhatIsRight:
         assert broken(made, **given) == ["calls_are_independent"]
         assert broken(made, skip="calls_are_independent", **given) == []
 
+    @pytest.mark.parametrize("given", ["q", "rest"])
+    def test_an_argument_that_is_given_by_its_name(self, given):
+        """What the caller gives by its name is given once, and the rest still stands in."""
+        seen = set()
+
+        @middleware(expose_args=True)
+        async def asks(call, proceed, q, rest):
+            seen.add((q, rest))
+            return await proceed()
+
+        assert broken(asks, kwargs={given: "1"}) == []
+        other = f"the kit's argument {'rest' if given == 'q' else 'q'}"
+        assert seen == {("1", other) if given == "q" else (other, "1")}
+
     def test_a_limit_of_its_own(self):
         """A scope that it opens itself is its own to end."""
 
@@ -96,6 +118,63 @@ class TestWhatIsRight:
             return value
 
         assert broken(needs_text, answer="yes", failures=[Bad("busy")], raises=Mine) == []
+
+    @pytest.mark.parametrize("seconds", [0, 0.5, 7])
+    @pytest.mark.parametrize(
+        "where", ["before", "behind", "clean-up", "shielded", "shielded before"]
+    )
+    def test_one_that_takes_its_time(self, where, seconds):
+        """A middleware may await before `proceed()` and behind it, and clean up behind a shield."""
+
+        @middleware
+        async def takes_time(call, proceed):
+            if "before" in where:
+                with anyio.CancelScope(shield=where == "shielded before"):
+                    await anyio.sleep(seconds)
+            try:
+                value = await proceed()
+                if where == "behind":
+                    await anyio.sleep(seconds)
+                return value
+            finally:
+                if where in {"clean-up", "shielded"}:
+                    with anyio.CancelScope(shield=where == "shielded"):
+                        await anyio.sleep(seconds)
+
+        check_middleware(takes_time)
+
+    def test_limits_of_how_many(self):
+        """A limiter and a token that is fetched once are lawful; calls that wait say so."""
+
+        def limited(most):
+            def made():
+                free = anyio.Semaphore(most)
+
+                @middleware
+                async def limiter(call, proceed):
+                    async with free:
+                        return await proceed()
+
+                return limiter
+
+            return made
+
+        def fetching():
+            lock, tokens = anyio.Lock(), []
+
+            @middleware
+            async def with_token(call, proceed):
+                async with lock:
+                    if not tokens:
+                        await anyio.sleep(0.3)
+                        tokens.append("token")
+                return await proceed()
+
+            return with_token
+
+        assert broken(limited(10)) == broken(fetching) == []
+        assert broken(limited(1)) == ["calls_are_independent"]
+        assert broken(limited(1), skip="calls_are_independent") == []
 
 
 class TestWhatIsWrong:
@@ -144,17 +223,18 @@ class TestWhatIsWrong:
         assert broken(careless, raises=Mine) == ["cancellation_passes"]
 
     def test_a_late_cancellation(self):
-        """A cancellation comes out at once."""
+        """What is inside is not kept from a cancellation."""
 
         @middleware
-        async def slow(call, proceed):
-            try:
+        async def shields(call, proceed):
+            with anyio.CancelScope(shield=True):
                 return await proceed()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(1)
 
-        assert "cancellation_honoured" in broken(slow)
+        schedule = FailureSchedule([Ok(after=2)], cancel_at=1)
+        with pytest.raises(InvariantBroken) as caught:
+            check_middleware(shields)
+        assert caught.value.findings[0].invariant == "cancellation_honoured"
+        assert simulate(shields, schedule).elapsed == 2
 
     def test_a_swallowed_error(self):
         """An error is handed on."""
@@ -239,6 +319,25 @@ class TestWhatIsWrong:
         assert said[6] == "  schedule  FailureSchedule()"
         assert said[7].startswith("target")
         assert broken(answers, answers=True) == []
+
+    def test_a_lock_that_is_never_let_go(self):
+        """A call that was cancelled lets go of what the next one waits for."""
+
+        def made():
+            lock = anyio.Lock()
+
+            @middleware
+            async def forgetful(call, proceed):
+                with anyio.move_on_after(10):
+                    await lock.acquire()
+                    value = await proceed()
+                    lock.release()
+                    return value
+                raise Mine
+
+            return forgetful
+
+        assert "next_call_works" in broken(made, raises=Mine, skip="calls_are_independent")
 
     def test_a_task_that_is_left_running(self):
         """Nothing is left running behind a call."""

@@ -255,6 +255,133 @@ def test_a_value_that_was_there_before_may_come_out(backend):
     assert second.run.origin == 1
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_error_that_was_there_before_may_come_out_of_a_shield(backend, seconds):
+    """Interrupted where no await hears of it, a call ends with the error that it had."""
+
+    def make(log: Log):
+        function = log.scripted("x1 .1")
+
+        async def tidies():
+            try:
+                return await function()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(seconds)
+
+        return tidies
+
+    found = [one.check() for one in cancel_at_every_await(make, backend=backend)]
+    assert found[0].run.result == Cancelled()
+    assert isinstance(found[-1].run.error, ConnectionError)
+    assert [len(one.run.calls) for one in found] == [1] * len(found)
+
+
+@pytest.mark.parametrize(("backend", "delivery"), DELIVERIES[:3])
+def test_an_error_may_not_take_the_place_of_an_interruption(backend, delivery):
+    """Where an await did hear of it, an error from before is no excuse."""
+
+    def make(log: Log):
+        function = log.scripted("x1 .1")
+
+        async def pauses():
+            try:
+                return await function()
+            except ConnectionError as error:
+                try:
+                    await anyio.sleep(1)
+                except anyio.get_cancelled_exc_class():
+                    raise error from None
+                raise
+
+        return pauses
+
+    found = complaints(make, backend, delivery)[-1]
+    assert "the interruption did not surface: Raised(error=ConnectionError(" in found
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_called_behind_a_shield_hears_of_it(backend, seconds):
+    """Interrupted behind a shield, a function makes the call that comes next, and no more."""
+
+    def make(log: Log, *, again: bool = False):
+        function = log.scripted(".1*")
+
+        async def prepares():
+            await function()
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(seconds)
+            try:
+                return await function()
+            finally:
+                if again:
+                    await function()
+
+        return prepares
+
+    found = [one.check() for one in cancel_at_every_await(make, backend=backend)]
+    assert {len(one.run.calls) for one in found} == {1, 2}
+    assert {one.run.result for one in found} == {Cancelled()}
+    defiant = complaints(lambda log: make(log, again=True), backend)
+    assert len(defiant) == len(found) - 1
+    assert all("call 3 of target" in one for one in defiant)
+
+
+@pytest.mark.parametrize(("backend", "delivery"), DELIVERIES[:3])
+def test_tasks_that_were_started_before_may_begin(backend, delivery):
+    """A task that has not run yet takes its first step in any case, and one step only."""
+
+    def make(log: Log, *, again: bool = False):
+        function = log.scripted(".1*")
+
+        async def child():
+            try:
+                await function()
+            finally:
+                if again:
+                    await function()
+
+        async def together():
+            async with anyio.create_task_group() as group:
+                group.start_soon(child)
+                group.start_soon(child)
+
+        return together
+
+    assert complaints(make, backend, delivery) == []
+    (found, *_) = complaints(lambda log: make(log, again=True), backend, delivery)
+    assert "nothing_called_afterwards" in found
+    assert "call 3 of target" in found
+
+
+@pytest.mark.parametrize(("backend", "delivery"), DELIVERIES[:3])
+def test_a_task_that_is_started_afterwards_is_found(backend, delivery):
+    """Who starts a task when it is interrupted makes a call that comes after it."""
+
+    def make(log: Log):
+        function = log.scripted(".1*")
+
+        async def spreads():
+            async with anyio.create_task_group() as group:
+                try:
+                    await function()
+                finally:
+                    group.start_soon(function)
+
+        return spreads
+
+    assert "call 2 of target" in complaints(make, backend, delivery)[0]
+
+
+def test_why_it_never_suspends_is_told():
+    """What a call failed with before its first await is the cause of the refusal."""
+    with pytest.raises(ValueError, match="never suspends") as caught:
+        list(cancel_at_every_await(lambda log: log.scripted("x"), backend="asyncio"))
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
 def test_a_value_from_nowhere_may_not():
     """Interrupted, a call that invents a value has swallowed the interruption."""
 

@@ -673,6 +673,18 @@ def test_one_switch_can_be_thrown_twice():
     assert len(pipeline_of(ask).policies) == 1
 
 
+def test_a_switch_that_is_not_thrown_cannot_be_left():
+    """Leaving one twice is said, and takes no other switch away."""
+    ask = Service().guarded(retry())
+    switch, other = policies_off(), policies_off()
+    with other:
+        with switch:
+            pass
+        with pytest.raises(RuntimeError, match="a switch was left that is not thrown"):
+            switch.__exit__(None, None, None)
+        assert pipeline_of(ask).policies == ()
+
+
 @BACKENDS
 def test_an_error_in_the_block_ends_the_switch(backend):
     """A switch is over however its block is left."""

@@ -110,6 +110,12 @@ def its_own(run: Run) -> bool:
     return run.details.anatomy is None or run.details.real
 
 
+def may_delay(run: Run) -> bool:
+    """Tell whether a middleware is part of it: it may clean up, and delay what has to happen."""
+    node = run.details.anatomy
+    return node is not None and any(one.around("middleware") for one in node.everything)
+
+
 def stubborn_seconds(calls: Sequence[TargetCall]) -> float:
     """Return for how long calls ran that let no cancellation through."""
     return sum(

@@ -15,6 +15,7 @@ from resilient.testing._invariants._common import (
     is_cancellation,
     its_own,
     kind,
+    may_delay,
     s,
     stories_of,
 )
@@ -37,8 +38,15 @@ def cancellation_honoured(run: Run) -> Found:
         yield from _came_out(run, caller, calls, order)
         cooperative = not any(isinstance(call.step, Stubborn) for call in calls)
         due = max(at, caller.started)
-        if cooperative and caller.ended > due + CLOSE:
-            yield Broken(f"over at {s(due)}, with the cancellation", f"over at {s(caller.ended)}")
+        over = _over_inside(calls, due) if may_delay(run) else caller.ended
+        if cooperative and over > due + CLOSE:
+            yield Broken(f"over at {s(due)}, with the cancellation", f"over at {s(over)}")
+
+
+def _over_inside(calls: list[TargetCall], due: float) -> float:
+    """Return until when a call went on that should have been over at `due`."""
+    ends = ((call.ended or inf, max(due, call.started)) for call in calls)
+    return max((end for end, start in ends if end > start + CLOSE), default=due)
 
 
 def nothing_called_afterwards(run: Run) -> Found:
@@ -70,8 +78,13 @@ def _knows(
         return False
     if not _unaware(run, caller) or call.started > _asked_at(caller) + CLOSE:
         return True
-    told = (one.ended_order or inf for one in calls if is_cancellation(one.error))
+    told = (one.ended_order or inf for one in calls if _is_told(one.error))
     return min((one for one in told if one > order), default=inf) < call.order
+
+
+def _is_told(error: BaseException | None) -> bool:
+    """Tell a cancellation, or what is raised in its place."""
+    return error is not None and not isinstance(error, Exception)
 
 
 def _unaware(run: Run, caller: CallerRun) -> bool:

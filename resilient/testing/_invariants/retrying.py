@@ -32,6 +32,7 @@ from resilient.testing._invariants._common import (
     its_own,
     kind,
     known,
+    parts,
     s,
 )
 from resilient.testing._record import Raised
@@ -215,8 +216,9 @@ def _taken(run: Run, story: Story, node: Guarded, noted: Noted, event: RetrySche
         return
     gap = after.event.at - event.at
     if isinstance(after.event, AttemptStarted | CallRejected):
-        discards = event.error is None  # closing a bad result may take time
-        if gap < event.wait - CLOSE or (gap > event.wait + CLOSE and not discards):
+        # Closing a bad result may take time, and so may a middleware before it proceeds.
+        takes_time = event.error is None or _leads_to_middleware(node)
+        if gap < event.wait - CLOSE or (gap > event.wait + CLOSE and not takes_time):
             yield Broken(f"the next attempt {s(event.wait)} later", f"it came after {s(gap)}")
     elif node.around("middleware") and gap >= event.wait - CLOSE:
         return  # it may have ended by itself what was to be tried again
@@ -225,6 +227,12 @@ def _taken(run: Run, story: Story, node: Guarded, noted: Noted, event: RetrySche
             f"no wait of {s(event.wait)} where a limit ends it: the error at once",
             f"it slept, and was cut after {s(gap)}",
         )
+
+
+def _leads_to_middleware(node: Guarded) -> bool:
+    """Tell whether a middleware stands between a retry and a target."""
+    inner = [part for retry in node.around("retry") for part in parts(retry.inner)]
+    return any(isinstance(part, Around) and part.policy.kind == "middleware" for part in inner)
 
 
 def _moves_on(noted: Noted) -> bool:

@@ -68,8 +68,9 @@ def _is_limit(run: Run, story: Story, node: Guarded, event: TimeoutFired) -> Fou
         yield Broken(f"a limit of the pipeline ({sorted(lengths)})", f"{s(event.after)} expired")
         return
     caller = run.callers[story.call.caller] if run.callers else None
-    # A target of the user's own may take its time to clean up.
-    late = run.details.real or (caller is not None and stubborn_seconds(calls_of(run, caller)) > 0)
+    # What is the user's own may take its time to clean up: a target, or a middleware.
+    late = run.details.real or bool(node.around("middleware"))
+    late = late or (caller is not None and stubborn_seconds(calls_of(run, caller)) > 0)
     began = event.at - event.after
     if not late and not story.call.plan.stream and not _something_at(story, began):
         yield Broken(
