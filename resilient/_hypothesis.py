@@ -25,4 +25,9 @@ def tell_hypothesis() -> None:
     hypothesis.register_random(process_random)
     kit: Any = sys.modules.get("resilient.testing")
     if hasattr(kit, "FailureSchedule"):
-        hypothesis.strategies.register_type_strategy(kit.FailureSchedule, lambda _: kit.schedules())
+        hypothesis.strategies.register_type_strategy(kit.FailureSchedule, _drawn)
+
+
+def _drawn(_: object) -> object:
+    kit: Any = sys.modules["resilient.testing"]
+    return kit.schedules()

@@ -91,7 +91,7 @@ class TestWhatIsRight:
             return await proceed()
 
         assert broken(asks, kwargs={given: "1"}) == []
-        other = f"the kit's argument {'rest' if given == 'q' else 'q'}"
+        other = f"the argument of the kit {'rest' if given == 'q' else 'q'}"
         assert seen == {("1", other) if given == "q" else (other, "1")}
 
     def test_a_limit_of_its_own(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from resilient.testing._anatomy import Around, Choice, Spot
@@ -114,6 +115,11 @@ def may_delay(run: Run) -> bool:
     """Tell whether a middleware is part of it: it may clean up, and delay what has to happen."""
     node = run.details.anatomy
     return node is not None and any(one.around("middleware") for one in node.everything)
+
+
+def over_at(call: TargetCall) -> float:
+    """Return when a call was over: `inf` if it never was."""
+    return inf if call.ended is None else call.ended
 
 
 def stubborn_seconds(calls: Sequence[TargetCall]) -> float:

@@ -15,6 +15,7 @@ from resilient.testing._invariants._common import (
     instants,
     known,
     may_delay,
+    over_at,
     s,
     stubborn_seconds,
 )
@@ -57,7 +58,7 @@ def time_bounded(run: Run) -> Found:
             most += run.schedule.pause
         elapsed = caller.elapsed
         if may_delay(run):  # of that only what is inside may not go on
-            ended = (call.ended or inf for call in calls_of(run, caller))
+            ended = map(over_at, calls_of(run, caller))
             elapsed = min(elapsed, max(ended, default=0) - caller.started)
         if elapsed > most + CLOSE:
             yield Broken(f"over after {s(most)} at the latest", f"it took {s(elapsed)}")

@@ -16,6 +16,7 @@ from resilient.testing._invariants._common import (
     its_own,
     kind,
     may_delay,
+    over_at,
     s,
     stories_of,
 )
@@ -45,7 +46,7 @@ def cancellation_honoured(run: Run) -> Found:
 
 def _over_inside(calls: list[TargetCall], due: float) -> float:
     """Return until when a call went on that should have been over at `due`."""
-    ends = ((call.ended or inf, max(due, call.started)) for call in calls)
+    ends = ((over_at(call), max(due, call.started)) for call in calls)
     return max((end for end, start in ends if end > start + CLOSE), default=due)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.events import Degraded, TimeoutFired
@@ -22,6 +21,7 @@ from resilient.testing._invariants._common import (
     calls_of,
     is_cancellation,
     kind,
+    over_at,
     stories_of,
 )
 from resilient.testing._record import Cancelled, Raised, Returned
@@ -68,7 +68,7 @@ def _of_plain(run: Run, calls: list[TargetCall], result: object) -> Found:
         for one in linked(result.error)
         for call in calls
         # Of calls that go on at one time the first that fails may be what is told.
-        if call.error is error or (call.ended or inf) >= calls[-1].started
+        if call.error is error or over_at(call) >= calls[-1].started
     ):
         yield Broken(
             f"the {kind(error)} of the last call, or an error raised from it",
