@@ -124,6 +124,11 @@ def guard_in(fn: Any) -> Guard | None:
     return fn if type(fn) is Guard else None
 
 
+def callee(fn: Any) -> Any:
+    """Return what calling `fn` calls: of an object whose `__call__` is guarded, that method."""
+    return fn.__call__ if type(getattr(type(fn), "__call__", None)) is Guard else fn
+
+
 def inside(fn: Any) -> Inside | None:
     """Return what the guard holds that `fn` is, or that is bound in it: what is in force."""
     guard = guard_in(fn)

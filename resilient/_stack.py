@@ -15,7 +15,7 @@ from resilient._core import options
 from resilient._core.chain_options import listed
 from resilient._core.functions import name_of
 from resilient._core.options import shown
-from resilient._guard import Guard, Inside, inside, written
+from resilient._guard import Guard, Inside, callee, inside, written
 from resilient._kinds import kind_to_await, kind_to_decorate
 from resilient._lints import lint
 from resilient._pipeline import Composition, explain_guarded
@@ -207,7 +207,7 @@ def pipeline_of(fn: Any) -> Pipeline:  # noqa: ANN401
     """
     if isinstance(fn, Pipeline):
         return fn
-    found = inside(fn)
+    found = inside(callee(fn))
     if found is None:
         message = f"{name_of(fn)} is not guarded: no policy decorates it"
         raise TypeError(message)
@@ -227,7 +227,7 @@ def explain(fn: Any, /) -> str:  # noqa: ANN401
       timeout           8 s per attempt
       bound             at most 3 calls and 144 s
     """
-    found = inside(fn)
+    found = inside(callee(fn))
     if found is not None:
         return explain_guarded(found.fn, found.pipeline, found.compiled.plan.name)
     if isinstance(fn, Pipeline):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resilient._core.options import choice, whole
+from resilient._guard import callee
 from resilient.testing._engine import Scene, run_once
 from resilient.testing._given import named, several
 from resilient.testing._schedule import FailureSchedule, schedule_of
@@ -69,6 +70,7 @@ def simulate(
     (2, 3.0, <answer of call 2>)
     """
     choice(target, "simulate(target=)", get_args(What))
+    what = callee(what)
     asked = schedule_of(schedule)
     changes = {"cancel_at": cancel_at, "cancel": cancel, "take": take, "pause": pause}
     played = _with(asked, callers, changes)

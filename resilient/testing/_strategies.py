@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient._core.options import number, shown, whole
+from resilient._guard import callee
 from resilient._kinds import is_stream
 from resilient.testing._interest import interest_of, of_function
 from resilient.testing._interest_errors import unique
@@ -97,6 +98,7 @@ def schedules_for(
     Bad options are a `ValueError` or `TypeError` at once, and an `ImportError`
     names the extra where Hypothesis is missing.
     """
+    what = callee(what)
     if not is_guarded(what) and not callable(what):
         raise TypeError(
             f"schedules_for takes an async function, a pipeline or a manager, not {shown(what)}"

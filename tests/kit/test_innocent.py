@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient import retry, stack, timeout
+from resilient import middleware, retry, stack, timeout
 from resilient.testing import (
     Fail,
     FailureSchedule,
@@ -90,6 +90,11 @@ def of(*steps, **options):
     return FailureSchedule(steps, **options)
 
 
+@middleware
+async def looks_on(call, proceed):
+    return await proceed()
+
+
 INNOCENT = {
     "a limit of its own in a retry": (STEADY(limited), "~", 2),
     "two at one time": (timeout(30)(fan), ".3 x1", 2),
@@ -101,6 +106,11 @@ INNOCENT = {
     "an await behind a stubborn call": (timeout(8)(tidy), "!9", 1),
     "an await behind a stubborn call, tried again": (LIMITED(tidy), "!9", None),
     "a child that ends as a limit does": (LIMITED(child), of(Fail(OSError, after=8)), None),
+    "a middleware around what failed at once": (
+        stack(looks_on, STEADY)(two),
+        of(then=Fail(ConnectionError), cancel_at=1),
+        None,
+    ),
     "cancelled before it arrives": (two, of(Ok(after=1), arrivals=[5], cancel_at=3), 1),
 }
 

@@ -14,8 +14,10 @@ from resilient import (
     Target,
     circuit_breaker,
     consecutive,
+    explain,
     fallback,
     manager_of,
+    pipeline_of,
     retry,
     stack,
     timeout,
@@ -160,6 +162,22 @@ class TestEveryKindOfThing:
 
         assert simulate(Shop().price, "x.").elapsed == 1
         assert simulate(Shop.price, "x.").elapsed == 1
+
+    @both
+    def test_an_object_whose_call_is_guarded(self, backend):
+        """It is the method that is simulated, read by strategies and explained."""
+
+        class Prices:
+            @retry(attempts=3, backoff=[1])
+            async def __call__(self, sku: str) -> float: ...
+
+        prices = Prices()
+        run = simulate(prices, "xxx", backend=backend).check()
+        assert (run.tries, len(run.calls)) == (3, 3)
+        assert isinstance(run.error, ConnectionError)
+        assert simulate(prices, "x.", backend=backend).check().elapsed == 1
+        assert pipeline_of(prices).bound.calls == 3
+        assert "3 attempts" in explain(prices)
 
     def test_a_fallback_has_a_schedule_for_each_target(self):
         """`fallbacks` of a schedule answer for the further targets, in order."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient._core.backoff import Schedule
 from resilient._core.functions import name_of
+from resilient._guard import callee
 from resilient.testing._given import several
 from resilient.testing._interest import interest_of
 from resilient.testing._invariants._common import s
@@ -35,6 +36,7 @@ def spread_at_cap(what: Any, /, *, seeds: Iterable[int] = range(32)) -> None:  #
     >>> spread_at_cap(retry(attempts=12, backoff=exponential(cap=5)))
     """
     numbers = several(seeds, "spread_at_cap(seeds=)", "whole numbers")
+    what = callee(what)
     backoff = _backoff(what)
     waits = [wait for seed in numbers for wait in _at_the_cap(what, backoff, seed)]
     if len(waits) < 2:  # noqa: PLR2004 - one wait cannot be spread
