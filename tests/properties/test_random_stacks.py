@@ -84,13 +84,11 @@ def test_who_listens_changes_nothing(case, backend):
 @some
 @given(played(managers(), alone=True), backends)
 def test_targets_are_asked_in_order(case, backend):
-    """A manager asks its targets in the order of their priority, and none before its turn.
-
-    A target may be a chain itself with a retry around it, and begins anew then.
-    """
+    """A manager asks its targets in the order of their priority, and none before its turn."""
     manager, schedule = case
     run = simulate(manager, schedule, backend=backend)
     order = [event.target_index for event in run.events if isinstance(event, Judged)]
+    # A target may be a chain itself with a retry around it, and begins anew then.
     assert list(dict.fromkeys(order)) == list(range(max(order, default=-1) + 1))
 
 
