@@ -87,7 +87,7 @@ def _with_fallback(
 
 
 def _simpler_step(step: Step) -> Iterator[Step]:
-    if not isinstance(step, Hang) and step.after:
+    if step.after:
         yield replace(step, after=0)
     if isinstance(step, Fail) and step.hint is not None:
         yield replace(step, hint=None)

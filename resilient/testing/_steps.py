@@ -149,7 +149,13 @@ class Fail(_Step):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Hang(_Step):
-    """Wait for ever."""
+    """Wait for ever; `after` seconds of that are for the reader, and make no difference."""
+
+    after: float = 0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        number(self.after, "Hang(after=)", least=0)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

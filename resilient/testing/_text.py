@@ -7,8 +7,9 @@ In front of the symbol that a stream ends with, `:` is an item, and `/` ends it
 without its end marker.
 
 Digits after a symbol are the whole seconds before its outcome (`x2` fails
-after 2 s), `*` at the end repeats the last symbol for ever, blanks are for the
-reader. Every call after the last step answers at once.
+after 2 s; `~2` has none, and hangs as `~` does), `*` at the end repeats the
+last symbol for ever, blanks are for the reader. Every call after the last step
+answers at once.
 """
 
 from __future__ import annotations
@@ -69,9 +70,8 @@ def _seconds(digits: str, text: str) -> int:
 
 def _step(items: list[int], symbol: str, digits: str, text: str) -> Step:
     after = _seconds(digits, text)
-    if symbol in "~/" and digits:
-        never = "never ends" if symbol == "~" else "ends at once"
-        raise _malformed(text, f"gives a number to `{symbol}`, which {never}")
+    if symbol == "/" and digits:
+        raise _malformed(text, "gives a number to `/`, which ends at once")
     if items or symbol == "/":
         return _stream(items, symbol, after, text)
     return _SYMBOLS[symbol](after)
@@ -81,7 +81,7 @@ _SYMBOLS: Final[Mapping[str, Callable[[int], Fail | Ok | Stubborn | Hang]]] = {
     "x": lambda after: Fail(ConnectionError, after),
     ".": lambda after: Ok(after=after),
     "!": Stubborn,
-    "~": lambda _: Hang(),
+    "~": Hang,
 }
 
 
@@ -98,12 +98,10 @@ def _stream(items: list[int], symbol: str, after: int, text: str) -> Items:
 def _symbol(step: Step) -> str | None:
     if isinstance(step, Items):
         return _items(step)
-    if step == Hang():
-        return "~"
     after = getattr(step, "after", None)
     if after is None or after != int(after):
         return None
-    for symbol in "x.!":
+    for symbol in _SYMBOLS:
         if step == _SYMBOLS[symbol](int(after)):
             return f"{symbol}{int(after) or ''}"
     return None

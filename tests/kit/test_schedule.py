@@ -47,6 +47,11 @@ class Arr:
         ("x.", FailureSchedule([Fail(ConnectionError), Ok()])),
         ("x2 x10 .", FailureSchedule([Fail(ConnectionError, 2), Fail(ConnectionError, 10), Ok()])),
         ("~ !5", FailureSchedule([Hang(), Stubborn(5)])),
+        # What never ends has no outcome to wait for: the number is the reader's.
+        (
+            "xx~2.",
+            FailureSchedule([Fail(ConnectionError), Fail(ConnectionError), Hang(after=2), Ok()]),
+        ),
         ("x*", FailureSchedule(then=Fail(ConnectionError))),
         (
             "x.1 x3 *",
@@ -78,7 +83,6 @@ def test_text_is_one_symbol_a_call(text, expected):
         ("2x", "cannot be read at '2x'"),
         ("x*.", r"cannot be read at '\*\.'"),
         ("*", "has nothing that `\\*` could repeat"),
-        ("~3", "gives a number to `~`, which never ends"),
         ("::", "cannot be read at '::'"),
         ("/3", "gives a number to `/`, which ends at once"),
         (f"x{'9' * 5000}", "has a number of 5000 digits"),
@@ -258,6 +262,7 @@ def test_a_schedule_is_frozen():
             TypeError,
             r"Fail\(hint=\) must be a number, .* None, not True",
         ),
+        ("Hang(-1)", ValueError, r"Hang\(after=\) must be a number of at least 0, not -1"),
         ("Items(-1)", ValueError, r"Items\(n\) must be a whole number of at least 0"),
         ("Items('abc')", TypeError, r"Items\(n\) takes a number or a list of items, not 'abc'"),
         ("Items(1.5)", TypeError, r"Items\(n\) takes a number or a list of items, not 1.5"),
