@@ -126,7 +126,8 @@ def guard_in(fn: Any) -> Guard | None:
 
 def callee(fn: Any) -> Any:
     """Return what calling `fn` calls: of an object whose `__call__` is guarded, that method."""
-    return fn.__call__ if type(getattr(type(fn), "__call__", None)) is Guard else fn  # noqa: B004 - the method itself is asked for
+    call = getattr(cast("type", type(fn)), "__call__", None)  # noqa: B004 - it is looked at
+    return fn.__call__ if type(call) is Guard else fn
 
 
 def inside(fn: Any) -> Inside | None:

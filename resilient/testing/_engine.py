@@ -23,7 +23,7 @@ from resilient.testing._leftovers import leftovers
 from resilient.testing._lines import noting_alone
 from resilient.testing._record import Log
 from resilient.testing._run import CallerRun, Run
-from resilient.testing._spans import CapturedSpans
+from resilient.testing._spans import SpansOfARun
 from resilient.testing._steps import BadStepError
 from resilient.testing._tasks import all_blocked
 from resilient.testing._virtual import virtual_time
@@ -167,7 +167,7 @@ async def _all_callers(ready: Ready, schedule: FailureSchedule, log: Log) -> Seq
     return found
 
 
-def _listeners(scene: Scene, log: Log, spans: CapturedSpans | None) -> tuple[Listener, ...]:
+def _listeners(scene: Scene, log: Log, spans: SpansOfARun | None) -> tuple[Listener, ...]:
     if scene.listening == "nobody":
         return ()
     traced = () if spans is None else (spans._tracer(),)  # noqa: SLF001 - as above
@@ -212,9 +212,9 @@ def _logged(scene: Scene, lines: list[LogRecord]) -> AbstractContextManager[None
     return noting_alone(lines) if scene.listening == "told" else unheard()
 
 
-def _spans() -> CapturedSpans | None:
+def _spans() -> SpansOfARun | None:
     """Return what captures spans, where the SDK is installed."""
     try:
-        return CapturedSpans()
+        return SpansOfARun()
     except ImportError:
         return None

@@ -10,11 +10,16 @@ from __future__ import annotations
 # ever on the pool's lock, unless the pool's own fork hook was there before the provider's.
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import sys
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    InMemoryMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -38,6 +43,10 @@ class CountingIds(IdGenerator):
     """Ids that count from 1: traces and spans each for themselves."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again with 1."""
         self._traces = count(1)
         self._spans = count(1)
 
@@ -54,24 +63,26 @@ class Noting(SpanProcessor):
     """Notes the spans that begin and those that end."""
 
     def __init__(self, started: list[ReadableSpan], ended: list[ReadableSpan]) -> None:
-        self._started = started
-        self._ended = ended
+        self.started = started
+        self.ended = ended
 
     @override
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self._started.append(span)
+        self.started.append(span)
 
     @override
     def on_end(self, span: ReadableSpan) -> None:
-        self._ended.append(span)
+        self.ended.append(span)
 
 
-def tracer_provider(processor: SpanProcessor, sampler: Sampler | None) -> TracerProvider:
+def tracer_provider(
+    processor: SpanProcessor, sampler: Sampler | None, ids: IdGenerator | None = None
+) -> TracerProvider:
     """Return a provider that tells `processor` of every span that `sampler` takes."""
     provider = TracerProvider(
         sampler=sampler,
         resource=Resource.get_empty(),
-        id_generator=CountingIds(),
+        id_generator=ids or CountingIds(),
         shutdown_on_exit=False,
     )
     provider.add_span_processor(processor)
@@ -81,8 +92,11 @@ def tracer_provider(processor: SpanProcessor, sampler: Sampler | None) -> Tracer
 class Measurements:
     """A meter provider, and what it has measured so far."""
 
-    def __init__(self) -> None:
-        self._reader = InMemoryMetricReader()
+    def __init__(self, *, since_last: bool = False) -> None:
+        """Measure from the beginning, or with `since_last` from the last time it was read."""
+        kinds: list[type] = [Counter, Histogram, UpDownCounter]
+        delta = dict.fromkeys(kinds, AggregationTemporality.DELTA)
+        self._reader = InMemoryMetricReader(delta if since_last else None)
         self.provider = MeterProvider(
             [self._reader], resource=Resource.get_empty(), shutdown_on_exit=False
         )
@@ -101,6 +115,32 @@ class Measurements:
         for resource in data.resource_metrics if data else ():
             for scope in resource.scope_metrics:
                 yield from scope.metrics
+
+
+class Reused:
+    """What all simulated runs use, one after the other.
+
+    A provider leaves a hook in the process, for its forks, that nothing takes
+    away again: one for each of many thousand runs would add up.
+    """
+
+    def __init__(self) -> None:
+        self._noting = Noting([], [])
+        self._ids = CountingIds()
+        self.provider = tracer_provider(self._noting, None, self._ids)
+        self.measurements = Measurements(since_last=True)
+
+    def begin(self, started: list[ReadableSpan], ended: list[ReadableSpan]) -> None:
+        """Note in these lists from now on; what was measured before is forgotten."""
+        self._noting.started, self._noting.ended = started, ended
+        self._ids.restart()
+        self.measurements.read()
+
+
+@cache
+def reused() -> Reused:
+    """Return the one that there is."""
+    return Reused()
 
 
 def _point(found: Any) -> MetricPoint:  # noqa: ANN401 - the SDK has a class for each instrument

@@ -140,6 +140,18 @@ class CapturedSpans:
         return "".join(f"  -> {_named(one) if one else 'another span'}" for one in linked)
 
 
+class SpansOfARun(CapturedSpans):
+    """Those of a simulated run: all runs of a process use the same providers in turn."""
+
+    def __init__(self) -> None:
+        self.started, self.ended, self.logs = [], [], []
+        reused = _sdk().reused()
+        reused.begin(self.started, self.ended)
+        self.provider, self._measurements = reused.provider, reused.measurements
+        self._failures = Failures(None)
+        self._measured = {}  # until it is frozen
+
+
 def _id(span: ReadableSpan) -> int | None:
     context = span.get_span_context()
     return None if context is None else context.span_id

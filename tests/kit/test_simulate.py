@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from weakref import WeakMethod
 
 import pytest
 
@@ -90,6 +92,22 @@ def test_a_run_has_spans(backend):
     """The spans of a run are those of its calls, with exact instants."""
     run = simulate(ask, "x.2", backend=backend)
     assert run.spans.tree() == ["ask", "  attempt ask #1 ERROR ConnectionError", "  attempt ask #2"]
+
+
+@both
+def test_a_run_leaves_nothing_in_the_process(backend):
+    """Runs, and what checks them, use the same providers: none leaves a hook for forks."""
+
+    def objects():
+        gc.collect()
+        return sum(type(one) is WeakMethod for one in gc.get_objects())
+
+    simulate(ask, "x.", backend=backend).check()
+    before = objects()
+    for _ in range(3):
+        run = simulate(ask, "x.", backend=backend).check()
+        assert [len(run.spans), run.metrics["resilient.call.retries"].sum] == [3, 1]
+    assert objects() == before
 
 
 class TestWhatIsTold:
