@@ -117,6 +117,7 @@ class Retrying:
             call.report(BudgetRefused(now, self.budget.name, number))
         if isinstance(step, Wait):
             call.waited += step.seconds
+            call.retry_result = "deadline"  # if nothing else comes of it
             call.decide("failure", "retried", error, wait=step.seconds, source=step.source)
             call.report(
                 RetryScheduled(now, number, self.policy.attempts, step.seconds, step.source, error)
@@ -214,10 +215,14 @@ def retry_layer(retrying: Retrying, inner: Layer, judge: Judge | None) -> Layer:
                         refused = f"meanwhile {error}"
                     else:
                         last = error
+                except BaseException:
+                    # By a limit around all attempts; who cancels the whole call is told otherwise.
+                    call.retry_result = "deadline"
+                    raise
                 else:
                     answer = False if judge is None else judge.decide(value)
                     if answer is False:
-                        if call.loud:
+                        if call.loud or run is not None:
                             call.retry_result = "first_try" if run is None else "recovered"
                         return value
                     run = run or RetryRun(policy, began)

@@ -266,7 +266,9 @@ def _ended(event: events.CallEnded, call: Call) -> Told | None:
         sentence += f"every target ({each(call)})"
     else:
         sentence += say(error)
-        sentence += "" if event.retry_result is None else f" ({why(event.retry_result)})"
+        cut = isinstance(error, TimedOut) and error.limit == "total"  # and says so itself
+        if event.retry_result is not None and not cut:
+            sentence += f" ({why(event.retry_result)})"
     return names.FAILED, sentence, facts
 
 

@@ -29,7 +29,7 @@ from resilient._runtime.budgets import fresh_budgets
 from resilient._runtime.call import Call
 from resilient._runtime.plan import Plan
 from resilient.telemetry import _instruments, _observed, names
-from resilient.testing import CapturedSpans, capture_spans, virtual_time
+from resilient.testing import CapturedSpans, capture_spans, simulate, virtual_time
 
 both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 OBSERVED = {names.STATES, names.TOKENS}
@@ -526,3 +526,14 @@ def test_a_meter_of_somebody_s_own_is_asked_by_the_api_s_names():
     assert made == [
         (one.instrument, one.name, one.unit, one.buckets or None) for one in names.METRICS
     ]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(("script", "calls"), [("~", 1), ("x ~", 2), ("x x ~", 3)])
+def test_a_retry_that_the_total_limit_cuts_says_so(script, calls, backend):
+    """Whichever attempt the limit for everything ends, the result of the retry is `deadline`."""
+    run = simulate(stack(timeout(5), retry(attempts=3, backoff=[1])), script, backend=backend)
+    assert (run.tries, len(run.calls)) == (calls, calls)
+    assert run.events[-1].retry_result == "deadline"
+    (point,) = run.metrics["resilient.call.duration"].points
+    assert point.attributes[names.RETRY_RESULT] == "deadline"
