@@ -126,8 +126,7 @@ def guard_in(fn: Any) -> Guard | None:
 
 def callee(fn: Any) -> Any:
     """Return what calling `fn` calls: of an object whose `__call__` is guarded, that method."""
-    kind: type[Any] = type(fn)
-    call = getattr(kind, "__call__", None)  # noqa: B004 - it is looked at
+    call = getattr(cast("Any", type)(fn), "__call__", None)  # noqa: B004 - it is looked at
     return fn.__call__ if type(call) is Guard else fn
 
 
