@@ -11,12 +11,12 @@ import sys
 import zipfile
 from importlib import metadata, util
 
-PACKAGES = {"resilient", "resilient_openrouter"}
+PACKAGES = {"resilient", "resilient_openrouter", "resilient_plugins"}
 HEAVY = ("httpx", "hypothesis", "pytest", "opentelemetry.sdk", "trio", "rich")
 
 
 def check_wheel(path: str) -> None:
-    """Hold the file to its two packages, both typed, and nothing that is not theirs."""
+    """Hold the file to its three packages, all typed, and nothing that is not theirs."""
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
     top = {name.split("/")[0] for name in names}

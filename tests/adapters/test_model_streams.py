@@ -455,7 +455,7 @@ class TestBreakers:
     def test_it_may_be_another_or_none(self):
         """`breaker=` takes one of the user's, or `None` for none."""
         openrouter = OpenRouter("k")
-        mine = circuit_breaker("mine", open_for=5)
+        mine = circuit_breaker("mine", open_for=10)
         assert '"mine"' in explain(openrouter.target("m/m", breaker=mine, timeout=9).policies)
         assert "circuit" not in explain(openrouter.target("m/m", breaker=None).policies)
         with pytest.raises(TypeError, match="breaker="):
