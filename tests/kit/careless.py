@@ -49,6 +49,8 @@ def a_retry_that(bug):
                         shared.append(error)
                         step = _after(bug, retrying, call, run, error)
                         if isinstance(step, Stop):
+                            if bug == "notes the arguments":
+                                error.add_note(f"gave up on {args}")
                             surfaces = _surfacing(bug, error, last, shared)
                             if bug == "sleeps after the last failure":
                                 await anyio.sleep(0.5)

@@ -256,6 +256,11 @@ BUGS = {
         "telemetry_neutral",
     ),
     "an end told twice": (PLAIN, careless.ends_are_told_twice, "one_end_per_attempt"),
+    "an argument in a note": (
+        PLAIN,
+        careless.a_retry_that("notes the arguments"),
+        "nothing_recorded",
+    ),
     "a text in a note": (PLAIN, careless.texts_are_noted, "nothing_recorded"),
     "a text in the log": (PLAIN, careless.texts_are_logged, "nothing_logged"),
     "a text in a metric": (PLAIN, careless.texts_are_measured, "nothing_logged"),

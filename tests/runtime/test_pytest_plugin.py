@@ -125,6 +125,15 @@ def test_off_by_fixture(policies_off):
 def test_no_waits_by_fixture(policies_on, policies_instant):
     assert anyio.run(fetch) > 0
 
+@pytest.mark.resilient_policies("on")
+def test_one_function_by_fixture(overrides):
+    overrides(fetch, attempts=1)
+    assert attempts() == [1]
+
+@pytest.mark.resilient_policies("on")
+def test_afterwards():
+    assert attempts() == [3]
+
 @pytest.fixture
 def attempts_of_a_fixture():
     return attempts()
@@ -143,7 +152,7 @@ def test_a_whole_suite_is_switched(suite, how, attempts):
     """The configuration switches every test and its fixtures, a marker or a fixture just one."""
     ini = how and f"resilient_policies = {how}"
     said, status = suite(SWITCHED.replace("EXPECTED", repr(attempts)), ini=ini)
-    assert (status, len(passed(said))) == (0, 8), said
+    assert (status, len(passed(said))) == (0, 10), said
 
 
 BREAKERS = """

@@ -183,6 +183,17 @@ def policies_instant() -> Generator[None]:
 
 
 @pytest.fixture
+def overrides() -> Generator[Callable[..., None]]:
+    """Let one guarded function have other policies: `overrides(fn, attempts=1)`."""
+    with ExitStack() as stack:
+
+        def override(fn: Any, /, **options: Any) -> None:  # noqa: ANN401 - as the kit's takes them
+            stack.enter_context(testing().overrides(fn, **options))
+
+        yield override
+
+
+@pytest.fixture
 def capture_spans() -> Generator[Any]:
     """Give the spans that this test makes, in order; needs the extra `otel`."""
     with testing().capture_spans() as spans:
