@@ -200,6 +200,7 @@ class NotingBreaker(Breaker):
         admission.before = self.standing(result.now)
         admission.stale = self._is_stale(admission, result.now)
         change = super().settle(permit, result)
+        permit.owner = None  # a call keeps its task, whose context keeps this book: a circle
         self._moved(change, result.now)
         admission.verdict = result.verdict
         admission.settled_at = result.now

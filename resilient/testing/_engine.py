@@ -197,13 +197,18 @@ def _is_ours(line: LogRecord) -> bool:
 @contextmanager
 def _told(listeners: tuple[Listener, ...], scene: Scene, lines: list[LogRecord]) -> Generator[None]:
     """Let `listeners` hear every call; those of the process hear nothing of a simulated run."""
-    runtime().audience = audience = Process()
+    here, audience = runtime(), Process()
     audience.loud = listeners
     if scene.others:
         audience.loud += process.loud
         audience.quiet, audience.watch = process.quiet, process.watch
-    with _logged(scene, lines):
-        yield
+    here.audience = audience
+    try:
+        with _logged(scene, lines):
+            yield
+    finally:
+        # The log keeps errors, their frames keep calls, and those keep the runtime: a circle.
+        here.audience = process
 
 
 def _logged(scene: Scene, lines: list[LogRecord]) -> AbstractContextManager[None]:
