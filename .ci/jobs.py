@@ -236,13 +236,13 @@ def jobs() -> dict[str, Callable[[Place], None]]:
     *between, newest = pythons().items() or [mine]
     listed: dict[str, Callable[[Place], None]] = {
         "python3 run.py test": readme_test,
-        "python3 run.py lint (path with a space, no ensurepip)": lint_with_a_space,
+        f"suite against the wheel, {newest[0]}": wheel_suite(newest[1]),
     }
     for name, python in between or [mine]:
         listed[f"engine against the wheel, {name}, without wrapt's extensions"] = wheel_suite(
             python, BEYOND, WRAPT_DISABLE_EXTENSIONS="1"
         )
-    listed[f"suite against the wheel, {newest[0]}"] = wheel_suite(newest[1])
+    listed["python3 run.py lint (path with a space, no ensurepip)"] = lint_with_a_space
     if (ROOT / "tests" / "core" / "real_libraries" / "requirements.txt").exists():
         listed["failure table against the real libraries"] = real_libraries
     listed["wheel without extras"] = wheel_bare

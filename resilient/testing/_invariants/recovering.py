@@ -242,7 +242,7 @@ def _clear_our_frames(error: BaseException) -> None:
 
 
 _thaws = count(1)
-_A_FEW = 32
+_A_FEW = 128
 
 
 class _Collector:
