@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+from resilient._runtime.linked import linked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,7 @@ def take_back(task: asyncio.Task[Any] | None, before: int, error: BaseException)
 def _unbalanced(error: BaseException) -> set[int]:
     """Return the ids of the groups that have cancelled their task at the end of their block."""
     found: set[int] = set()
-    for one in _all_of(error):
+    for one in linked(error, contexts=True):
         for frame in _frames(one):
             if frame.f_code is _EXIT:
                 group, left = frame.f_locals.get("self"), frame.f_locals.get("et")
@@ -47,21 +49,6 @@ def _unbalanced(error: BaseException) -> set[int]:
                 if left is None and getattr(group, "_parent_cancel_requested", False):
                     found.add(id(group))
     return found
-
-
-def _all_of(error: BaseException) -> Iterator[BaseException]:
-    """Go through an error, what it was raised from or behind, and the members of groups."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            todo += cast("tuple[BaseException, ...]", one.exceptions)
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from resilient._core.functions import short_name
 from resilient._policies import Middleware
 from resilient._runtime.clock import runtime
+from resilient._runtime.linked import linked
 from resilient.testing._check import Finding
 from resilient.testing._invariants._common import is_cancellation, kind
-from resilient.testing._invariants.values import linked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

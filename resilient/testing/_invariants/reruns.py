@@ -18,9 +18,9 @@ from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from resilient._runtime.linked import linked
 from resilient.testing._invariants._common import Broken, Found, is_cancellation, its_own, kind
 from resilient.testing._invariants.recovering import recovery
-from resilient.testing._invariants.values import linked
 from resilient.testing._invariants.watching import leaked
 from resilient.testing._record import Raised
 from resilient.testing._virtual_run import Stuck

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from resilient._core.events import Degraded, TimeoutFired
+from resilient._runtime.linked import linked
 from resilient._value import Value, value
 from resilient.errors import (
     AllTargetsFailed,
@@ -28,8 +29,6 @@ from resilient.testing._record import Cancelled, Raised, Returned
 from resilient.testing._steps import Fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resilient.testing._anatomy import Choice, Guarded
     from resilient.testing._record import TargetCall
     from resilient.testing._run import CallerRun, Run
@@ -74,26 +73,6 @@ def _of_plain(run: Run, calls: list[TargetCall], result: object) -> Found:
             f"the {kind(error)} of the last call, or an error raised from it",
             f"it raised {kind(result.error)}, which says nothing of it",
         )
-
-
-def linked(error: BaseException, *, contexts: bool = False) -> Iterator[BaseException]:
-    """Go through an error, what it was raised from, and the members of groups.
-
-    With `contexts`, also what was being handled when it was raised.
-    """
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo.append(one.__cause__)
-        if contexts:
-            todo.append(one.__context__)
-        if isinstance(one, BaseExceptionGroup):
-            todo += cast("tuple[BaseException, ...]", one.exceptions)
 
 
 def _lost(run: Run, caller: CallerRun, calls: list[TargetCall], error: BaseException) -> Found:
